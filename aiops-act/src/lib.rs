@@ -1,0 +1,1 @@
+//! Runbooks that may be trusted: approval, journal, verification, rollback, audit

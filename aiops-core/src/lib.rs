@@ -1,0 +1,1 @@
+//! The vocabulary of the aiops crate family: series, alerts, incidents, topology, stores

@@ -1,0 +1,1 @@
+//! Turns thousands of alerts into few incidents, and explains every alert it hid

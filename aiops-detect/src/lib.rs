@@ -1,0 +1,1 @@
+//! Streaming anomaly detection for operational metrics, calibrated to one knob: the false-positive rate

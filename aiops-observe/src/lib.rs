@@ -1,0 +1,1 @@
+//! Decoders from monitoring wire formats to the aiops vocabulary, and the normaliser behind them

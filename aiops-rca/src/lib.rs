@@ -1,0 +1,1 @@
+//! Causal root cause analysis over topology and telemetry, with probabilities and evidence

@@ -1,0 +1,2 @@
+//! One registry of measurements, one file an area.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Nothing here: every story is an example of its own. Try `cargo run --example quickstart`.
