@@ -1,0 +1,402 @@
+//! From verdicts to anomalies: one set of rules for all detectors.
+//!
+//! A verdict judges one sample; people want to hear of a stretch of samples, once, when it matters.
+//! The rules in between are the same whatever made the verdict, so they live here and nowhere else.
+
+use std::time::Duration;
+
+use aiops_core::{Direction, Harm, Sample, SeriesId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, Verdict, error::not_negative};
+
+/// The rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyConfig {
+    /// Least deviation from the expectation, in the unit of the series. Default 0: off.
+    pub min_absolute: f64,
+    /// Least deviation as a share of the expectation. Default 0.05 (a guess; OpenSearch ignores
+    /// less than 20 %): nobody is paged for a change of two percent, however improbable.
+    pub min_relative: f64,
+    /// Which side counts. Default `None`: the side that hurts for the kind of the metric.
+    pub harm: Option<Harm>,
+    /// An anomaly needs this many flagged samples ... Default 2: one sample is often a scrape error.
+    pub confirm: u32,
+    /// ... among this many consecutive ones, 64 at most. Default 3.
+    pub among: u32,
+    /// It ends after this many consecutive samples that are not flagged. Default 10.
+    pub recover_after: u32,
+    /// A new excursion this soon after the end of the last one resumes that anomaly instead of
+    /// raising another. Default 10 minutes.
+    pub cool_down: Duration,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        PolicyConfig {
+            min_absolute: 0.0,
+            min_relative: 0.05,
+            harm: None,
+            confirm: 2,
+            among: 3,
+            recover_after: 10,
+            cool_down: Duration::from_secs(600),
+        }
+    }
+}
+
+impl PolicyConfig {
+    /// The working policy, without any series yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] names the field that is out of range.
+    pub fn build(self) -> Result<Policy> {
+        not_negative("min_absolute", self.min_absolute)?;
+        not_negative("min_relative", self.min_relative)?;
+        if !(1..=64).contains(&self.among) {
+            let reason = format!("must be between 1 and 64, got {}", self.among);
+            return Err(Error::config("among", reason));
+        }
+        if !(1..=self.among).contains(&self.confirm) {
+            let reason = format!("must be between 1 and among, got {}", self.confirm);
+            return Err(Error::config("confirm", reason));
+        }
+        if self.recover_after == 0 {
+            return Err(Error::config("recover_after", "must be at least 1, got 0"));
+        }
+        Ok(Policy { config: self, series: Vec::new() })
+    }
+}
+
+/// What a sample did to the anomaly of its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Confirmed: tell someone.
+    Raised,
+    /// It came back within the cool-down and is the same anomaly.
+    Resumed,
+    /// Its p-value fell by a factor of ten or more since the last change.
+    Worsened,
+    /// Back to normal for long enough.
+    Ended,
+}
+
+/// A stretch of abnormal samples of one series.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Episode {
+    /// First flagged sample of those that confirmed it.
+    pub onset: Timestamp,
+    /// Time from the sample before the onset to the onset: it began in between.
+    pub onset_uncertainty: Duration,
+    /// Last flagged sample.
+    pub last_seen: Timestamp,
+    /// The sample with the smallest p-value, or the highest score among equal ones.
+    pub peak: Sample,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Flagged samples so far.
+    pub flagged: u32,
+}
+
+/// The rules at work on many series.
+///
+/// State is 16 bytes a series, and a box for those with a recent flag.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    config: PolicyConfig,
+    series: Vec<Track>,
+}
+
+#[derive(Debug, Clone)]
+struct Track {
+    last: Timestamp,
+    active: Option<Box<Active>>,
+}
+
+#[derive(Debug, Clone)]
+struct Active {
+    stage: Stage,
+    episode: Episode,
+    /// Flags of the latest samples, the newest in bit 0.
+    recent: u64,
+    /// Time of each of them and of the one before, newest first, to find the onset again.
+    times: Vec<Timestamp>,
+    quiet: u32,
+    told_p_value: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Flags, too few to confirm.
+    Pending,
+    Open,
+    /// Ended at this time; may resume during the cool-down.
+    CoolingDown(Timestamp),
+}
+
+impl Policy {
+    /// Takes in a flagged sample of a series whose metric hurts towards `harm`.
+    ///
+    /// Samples that were not judged (gaps, warm-up) say nothing either way and need not be handed
+    /// in; samples that are not newer than the last one are ignored.
+    pub fn observe_flagged(
+        &mut self,
+        id: SeriesId,
+        sample: Sample,
+        verdict: &Verdict,
+        harm: Harm,
+    ) -> Option<Change> {
+        let counts = self.config.counts(sample, verdict, harm);
+        self.observe(id, sample, counts.then_some(verdict))
+    }
+
+    /// Takes in a sample that was judged normal.
+    pub fn observe_normal(&mut self, id: SeriesId, sample: Sample) -> Option<Change> {
+        self.observe(id, sample, None)
+    }
+
+    fn observe(
+        &mut self,
+        id: SeriesId,
+        sample: Sample,
+        verdict: Option<&Verdict>,
+    ) -> Option<Change> {
+        if id.index() >= self.series.len() {
+            let idle = Track { last: Timestamp::MIN, active: None };
+            self.series.resize(id.index() + 1, idle);
+        }
+        let config = &self.config;
+        let track = &mut self.series[id.index()];
+        if sample.time <= track.last {
+            return None;
+        }
+        let before = std::mem::replace(&mut track.last, sample.time);
+        let Some(active) = &mut track.active else {
+            let verdict = *verdict?;
+            let mut active = Active::begin(before, sample, verdict, config.among);
+            let change = active.confirm(config);
+            track.active = Some(Box::new(active));
+            return change;
+        };
+        let change = active.step(config, sample, verdict);
+        if active.is_over(config, sample.time) {
+            track.active = None;
+        }
+        change
+    }
+
+    /// The anomaly of a series that is open, or ended so recently that it may resume.
+    pub fn episode(&self, id: SeriesId) -> Option<&Episode> {
+        let active = self.series.get(id.index())?.active.as_ref()?;
+        (active.stage != Stage::Pending).then_some(&active.episode)
+    }
+
+    /// The series whose anomaly has not ended.
+    pub fn open(&self) -> impl Iterator<Item = (SeriesId, &Episode)> {
+        self.series.iter().enumerate().filter_map(|(i, track)| {
+            let active = track.active.as_ref()?;
+            (active.stage == Stage::Open).then_some((SeriesId(i as u32), &active.episode))
+        })
+    }
+
+    /// Forgets these series.
+    pub fn release(&mut self, ids: &[SeriesId]) {
+        for id in ids {
+            if let Some(track) = self.series.get_mut(id.index()) {
+                *track = Track { last: Timestamp::MIN, active: None };
+            }
+        }
+    }
+}
+
+impl PolicyConfig {
+    /// Whether a flagged sample deviates enough, and on the side that hurts.
+    fn counts(&self, sample: Sample, verdict: &Verdict, harm: Harm) -> bool {
+        let side_hurts = match (self.harm.unwrap_or(harm), verdict.direction) {
+            (Harm::Up, Direction::Below) | (Harm::Down, Direction::Above) => false,
+            (Harm::Up | Harm::Down | Harm::Both, _) => true,
+        };
+        if !verdict.flagged || !side_hurts {
+            return false;
+        }
+        if !verdict.expected.is_finite() || !sample.value.is_finite() {
+            return true; // without an expectation there is no deviation to measure
+        }
+        let deviation = (sample.value - verdict.expected).abs();
+        deviation >= self.min_absolute && deviation >= self.min_relative * verdict.expected.abs()
+    }
+}
+
+impl Active {
+    fn begin(before: Timestamp, sample: Sample, verdict: Verdict, among: u32) -> Self {
+        let mut times = Vec::with_capacity(among as usize + 1);
+        times.extend([sample.time, before]);
+        Active {
+            stage: Stage::Pending,
+            episode: Episode {
+                onset: sample.time,
+                onset_uncertainty: uncertainty(before, sample.time),
+                last_seen: sample.time,
+                peak: sample,
+                verdict,
+                flagged: 1,
+            },
+            recent: 1,
+            times,
+            quiet: 0,
+            told_p_value: 1.0,
+        }
+    }
+
+    fn step(
+        &mut self,
+        config: &PolicyConfig,
+        sample: Sample,
+        verdict: Option<&Verdict>,
+    ) -> Option<Change> {
+        let window = if config.among == 64 { u64::MAX } else { (1 << config.among) - 1 };
+        self.recent = (self.recent << 1 | u64::from(verdict.is_some())) & window;
+        self.times.insert(0, sample.time);
+        self.times.truncate(config.among as usize + 1);
+        self.quiet = if verdict.is_some() { 0 } else { self.quiet.saturating_add(1) };
+        match (self.stage, verdict) {
+            (Stage::Pending, Some(verdict)) => {
+                self.note(sample, verdict);
+                self.confirm(config)
+            }
+            (Stage::Open, Some(verdict)) => {
+                self.note(sample, verdict);
+                let p_value = self.episode.verdict.p_value;
+                (p_value <= self.told_p_value / 10.0).then(|| {
+                    self.told_p_value = p_value;
+                    Change::Worsened
+                })
+            }
+            (Stage::Open, None) if self.quiet >= config.recover_after => {
+                self.stage = Stage::CoolingDown(sample.time);
+                self.recent = 0;
+                Some(Change::Ended)
+            }
+            (Stage::CoolingDown(_), Some(verdict)) => {
+                if self.recent.count_ones() < config.confirm {
+                    return None;
+                }
+                self.stage = Stage::Open;
+                self.note(sample, verdict);
+                Some(Change::Resumed)
+            }
+            (_, None) => None,
+        }
+    }
+
+    /// Opens a pending episode once enough of the latest samples are flagged.
+    fn confirm(&mut self, config: &PolicyConfig) -> Option<Change> {
+        if self.recent.count_ones() < config.confirm {
+            return None;
+        }
+        // Older flags fell out of the window: the onset is the oldest that is still in it.
+        let oldest = 63 - self.recent.leading_zeros() as usize;
+        self.episode.onset = self.times[oldest];
+        if let Some(before) = self.times.get(oldest + 1) {
+            self.episode.onset_uncertainty = uncertainty(*before, self.episode.onset);
+        }
+        self.stage = Stage::Open;
+        self.told_p_value = self.episode.verdict.p_value;
+        Some(Change::Raised)
+    }
+
+    fn note(&mut self, sample: Sample, verdict: &Verdict) {
+        let episode = &mut self.episode;
+        episode.last_seen = sample.time;
+        episode.flagged = episode.flagged.saturating_add(1);
+        let worse = verdict.p_value < episode.verdict.p_value
+            || verdict.p_value == episode.verdict.p_value && verdict.score > episode.verdict.score;
+        if worse {
+            episode.peak = sample;
+            episode.verdict = *verdict;
+        }
+    }
+
+    fn is_over(&self, config: &PolicyConfig, now: Timestamp) -> bool {
+        match self.stage {
+            Stage::Pending => self.recent == 0,
+            Stage::Open => false,
+            Stage::CoolingDown(since) => self.recent == 0 && now.since(since) > config.cool_down,
+        }
+    }
+}
+
+/// How far before `onset` it may have begun; zero when there was no earlier sample.
+fn uncertainty(before: Timestamp, onset: Timestamp) -> Duration {
+    if before == Timestamp::MIN { Duration::ZERO } else { onset.since(before) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{State, Tier};
+
+    fn flagged(p_value: f64, direction: Direction) -> Verdict {
+        Verdict {
+            state: State::Scored,
+            direction,
+            flagged: true,
+            score: 10.0,
+            p_value,
+            expected: 100.0,
+            ..Verdict::unjudged(State::Scored, Tier::One)
+        }
+    }
+
+    /// Plays a row of samples a second apart: `x` flagged above, `.` normal. Returns the changes.
+    fn play(policy: &mut Policy, from: i64, row: &str) -> Vec<(i64, Change)> {
+        let mut changes = Vec::new();
+        for (i, c) in row.chars().enumerate() {
+            let second = from + i as i64;
+            let sample = Sample::new(Timestamp::from_secs(second), 200.0);
+            let change = if c == 'x' {
+                let verdict = flagged(1e-4, Direction::Above);
+                policy.observe_flagged(SeriesId(0), sample, &verdict, Harm::Up)
+            } else {
+                policy.observe_normal(SeriesId(0), sample)
+            };
+            changes.extend(change.map(|change| (second, change)));
+        }
+        changes
+    }
+
+    #[test]
+    fn two_of_three_confirm_and_the_first_of_them_is_the_onset() {
+        let mut policy = PolicyConfig::default().build().unwrap();
+        assert_eq!(play(&mut policy, 0, "..x....x.x"), [(9, Change::Raised)]);
+        let episode = policy.episode(SeriesId(0)).unwrap();
+        assert_eq!(episode.onset, Timestamp::from_secs(7), "not the lone flag at 2");
+        assert_eq!(episode.onset_uncertainty, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn an_anomaly_is_told_once_and_resumes_within_the_cool_down() {
+        let config = PolicyConfig { recover_after: 3, ..PolicyConfig::default() };
+        let mut policy = config.build().unwrap();
+        let changes = play(&mut policy, 0, "xxxxx...xx...");
+        use Change::{Ended, Raised, Resumed};
+        assert_eq!(changes, [(1, Raised), (7, Ended), (9, Resumed), (12, Ended)]);
+        assert_eq!(play(&mut policy, 1000, ".xx"), [(1002, Raised)], "after it, a new one");
+    }
+
+    #[test]
+    fn small_or_harmless_deviations_do_not_count() {
+        let mut policy = PolicyConfig::default().build().unwrap();
+        let verdict = flagged(1e-9, Direction::Above);
+        let mut observe = |second: i64, value: f64, harm: Harm| {
+            let sample = Sample::new(Timestamp::from_secs(second), value);
+            policy.observe_flagged(SeriesId(0), sample, &verdict, harm)
+        };
+        for second in 0..5 {
+            assert_eq!(observe(second, 104.0, Harm::Up), None, "4 % of the expectation");
+            assert_eq!(observe(second + 10, 200.0, Harm::Down), None, "only drops hurt");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! [`RobustBank`]: rolling medians of very many series.
+
+use aiops_core::{SampleBatch, SeriesId, SnapshotReader, SnapshotWriter};
+
+use super::robust::{Robustness, Rule};
+use crate::{
+    DetectorBank, Flagged, Result, Tally, Tier,
+    bank::{record, same_length},
+};
+
+/// [`Robust`](super::Robust) for very many series: the same verdicts bit for bit, `16w + 24` bytes a
+/// series, all windows in two flat columns.
+#[derive(Debug, Clone)]
+pub struct RobustBank {
+    rule: Rule,
+    states: Vec<Robustness>,
+    rings: Vec<f64>,
+    sorted: Vec<f64>,
+}
+
+impl RobustBank {
+    pub(super) fn new(rule: Rule) -> Self {
+        RobustBank { rule, states: Vec::new(), rings: Vec::new(), sorted: Vec::new() }
+    }
+
+    fn grow(&mut self, n: usize) {
+        if n > self.states.len() {
+            self.states.resize(n, Robustness::default());
+            self.rings.resize(n * self.rule.window, 0.0);
+            self.sorted.resize(n * self.rule.window, 0.0);
+        }
+    }
+
+    fn columns(&self, i: usize) -> std::ops::Range<usize> {
+        i * self.rule.window..(i + 1) * self.rule.window
+    }
+}
+
+impl DetectorBank for RobustBank {
+    fn name(&self) -> &'static str {
+        "robust"
+    }
+
+    fn tier(&self) -> Tier {
+        Tier::One
+    }
+
+    fn update(
+        &mut self,
+        batch: &SampleBatch<'_>,
+        scores: &mut [f64],
+        flagged: &mut Vec<Flagged>,
+    ) -> Result<Tally> {
+        same_length(batch.len(), scores.len())?;
+        self.grow(batch.ids().iter().map(|id| id.index() + 1).max().unwrap_or(0));
+        let mut tally = Tally::default();
+        for (row, (id, sample)) in batch.iter().enumerate() {
+            let columns = self.columns(id.index());
+            let (ring, sorted) = (&mut self.rings[columns.clone()], &mut self.sorted[columns]);
+            let state = &mut self.states[id.index()];
+            let verdict = self.rule.assess(state, sorted, sample);
+            self.rule.learn(state, ring, sorted, sample);
+            record(row, id, verdict, scores, flagged, &mut tally);
+        }
+        Ok(tally)
+    }
+
+    fn assess(
+        &self,
+        batch: &SampleBatch<'_>,
+        scores: &mut [f64],
+        flagged: &mut Vec<Flagged>,
+    ) -> Result<Tally> {
+        same_length(batch.len(), scores.len())?;
+        let mut tally = Tally::default();
+        for (row, (id, sample)) in batch.iter().enumerate() {
+            let verdict = match self.states.get(id.index()) {
+                Some(state) => {
+                    self.rule.assess(state, &self.sorted[self.columns(id.index())], sample)
+                }
+                None => self.rule.assess(&Robustness::default(), &[], sample),
+            };
+            record(row, id, verdict, scores, flagged, &mut tally);
+        }
+        Ok(tally)
+    }
+
+    fn p_value(&self, _id: SeriesId, score: f64) -> f64 {
+        self.rule.p_value(score)
+    }
+
+    fn release(&mut self, ids: &[SeriesId]) {
+        for id in ids {
+            if let Some(state) = self.states.get_mut(id.index()) {
+                *state = Robustness::default();
+            }
+        }
+    }
+
+    fn bytes_per_series(&self) -> usize {
+        size_of::<Robustness>() + 2 * self.rule.window * size_of::<f64>()
+    }
+
+    fn save(&self, id: SeriesId, out: &mut SnapshotWriter) {
+        match self.states.get(id.index()) {
+            Some(state) => state.save(&self.rings[self.columns(id.index())], out),
+            None => Robustness::default().save(&[], out),
+        }
+    }
+
+    fn load(&mut self, id: SeriesId, from: &mut SnapshotReader<'_>) -> Result<()> {
+        let (state, ring, sorted) = Robustness::load(from, self.rule.window)?;
+        self.grow(id.index() + 1);
+        let columns = self.columns(id.index());
+        self.states[id.index()] = state;
+        self.rings[columns.clone()].copy_from_slice(&ring);
+        self.sorted[columns].copy_from_slice(&sorted);
+        Ok(())
+    }
+}
