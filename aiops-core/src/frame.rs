@@ -1,5 +1,10 @@
 //! A frame: aligned series in rows, steps in columns.
 
+#[cfg(feature = "arrow")]
+mod arrow;
+#[cfg(feature = "ndarray")]
+mod ndarray;
+
 use crate::{Error, Result, Sample, SeriesKey, Timestamp};
 use std::time::Duration;
 
@@ -181,51 +186,6 @@ impl Frame {
         }
         let (series, step) = (self.series.clone(), self.step);
         Ok(Frame { series, start: self.time(from), step, n_steps: to - from, values })
-    }
-}
-
-/// Conversions to and from `ndarray` 0.17.
-#[cfg(feature = "ndarray")]
-#[cfg_attr(docsrs, doc(cfg(feature = "ndarray")))]
-impl Frame {
-    /// A view of the values, `[n_series x n_steps]`; nothing is copied.
-    pub fn as_array(&self) -> ndarray::ArrayView2<'_, f64> {
-        let shape = (self.n_series(), self.n_steps);
-        match ndarray::ArrayView2::from_shape(shape, &self.values) {
-            Ok(view) => view,
-            Err(_) => unreachable!("a frame holds n_series x n_steps values"),
-        }
-    }
-
-    /// A frame over an array of shape `[n_series x n_steps]`; copied only when the array is not in
-    /// standard layout.
-    ///
-    /// # Errors
-    /// [`Error::ShapeMismatch`] when the rows are not as many as the keys, and those of
-    /// [`new`](Self::new).
-    pub fn from_array(
-        series: Vec<SeriesKey>,
-        start: Timestamp,
-        step: Duration,
-        array: ndarray::Array2<f64>,
-    ) -> Result<Self> {
-        let (rows, n_steps) = array.dim();
-        if rows != series.len() {
-            let expected = series.len();
-            return Err(Error::ShapeMismatch { what: "rows of an array", expected, got: rows });
-        }
-        let values = if array.is_standard_layout() {
-            let (values, offset) = array.into_raw_vec_and_offset();
-            match offset {
-                None | Some(0) if values.len() == rows * n_steps => values,
-                _ => values[offset.unwrap_or(0)..][..rows * n_steps].to_vec(),
-            }
-        } else {
-            array.iter().copied().collect()
-        };
-        let mut frame = Frame::new(series, start, step, values)?;
-        frame.n_steps = n_steps;
-        Ok(frame)
     }
 }
 

@@ -26,7 +26,7 @@
 //! one, but its signatures speak these nouns.
 //!
 //! # Features
-//! `ndarray`: conversions of [`Frame`]. `testing`: conformance functions for [`Store`],
+//! `ndarray`, `arrow`: conversions of [`Frame`]. `testing`: conformance functions for [`Store`],
 //! [`Snapshots`] and [`ShardWorker`], and synthetic incidents with known truth.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -37,7 +37,12 @@ const HEAVY: &[&str] = &[
     "wgpu",
 ];
 const MAY_BE_ASYNC: &[&str] = &["aiops-act"];
-const MAX_CRATES: usize = 60;
+
+/// Crates in the tree of one stage. `aiops-act` parses strict YAML, evaluates CEL and hashes, on
+/// tokio: as few as is honest.
+fn max_crates(stage: &str) -> usize {
+    if stage == "aiops-act" { 90 } else { 60 }
+}
 
 /// Modules that may say `unsafe`, each with a portable twin that a test compares it with.
 const UNSAFE_ALLOWED: &[&str] = &["aiops-gpu/"];
@@ -98,7 +103,7 @@ fn default_features_are_light() {
         let tree = cargo(&args);
         let crates: BTreeSet<&str> =
             tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
-        assert!(crates.len() < MAX_CRATES, "{stage} pulls in {} crates", crates.len());
+        assert!(crates.len() < max_crates(&stage), "{stage} pulls in {} crates", crates.len());
         let heavy: Vec<_> = crates.iter().filter(|name| HEAVY.contains(name)).collect();
         if !MAY_BE_ASYNC.contains(&stage.as_str()) {
             assert!(heavy.is_empty(), "{stage} pulls in {heavy:?} by default");
