@@ -77,3 +77,7 @@ pub use topology::{
     Closure, Components, Depends, Edge, EdgeDocument, EdgeKind, Hops, Node, NodeDocument, NodeId,
     NodeKind, Reached, Topology, TopologyDocument,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,7 @@
 //! A cached closure, however it came about, equals one computed from scratch.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use aiops_core::{Closure, Depends, Edge, EdgeKind, Hops, NodeId, NodeKind, Timestamp, Topology};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -4,6 +4,8 @@
 //! still load. Fixtures hold every field, so that a renamed field fails here and not in somebody's
 //! database.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use aiops_core::{
     Alert, AlertRule, Anomaly, Event, Feedback, Incident, MetricKind, Ranking, Reason, Shard,
     TopologyDocument,

@@ -1,5 +1,7 @@
 //! The invariants that no single crate can test: arrows between crates, light defaults, no unsafe.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
