@@ -1,1 +1,37 @@
-//! Causal root cause analysis over topology and telemetry, with probabilities and evidence
+//! From an incident to its probable root cause, with probabilities, evidence and an honest
+//! "unknown".
+//!
+//! Four steps:
+//!
+//! 1. **Context.** A window of metrics on a common grid ([`aiops_core::Frame`]), what each row is
+//!    ([`MetricInfo`]), who depends on whom, what changed, what was detected: one [`Context`].
+//! 2. **Preparation.** [`PrepareConfig::prepare`] reads each row: how many robust standard
+//!    deviations it is worse than before, in the direction that hurts, since when, and how much
+//!    work that touched ([`Deviation`]); then gathers them by service ([`Suspect`]).
+//! 3. **Ranking.** A [`RootCauseAnalyzer`] turns that into an [`aiops_core::Ranking`]. Use
+//!    [`DefaultConfig`].
+//! 4. **Evidence.** Every candidate carries its time line, its worst metrics, the path to the
+//!    symptoms and what would change the answer, as data.
+//!
+//! [`Context`] has a complete example.
+//!
+//! # When not to use it
+//! Without a time that is known to be normal there is nothing to compare with. To find out *that*
+//! something is wrong, use a detector; this crate is told when.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod analyzer;
+mod context;
+mod error;
+mod prepare;
+mod rank;
+mod stats;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
+
+pub use analyzer::RootCauseAnalyzer;
+pub use context::{Context, MetricInfo};
+pub use error::{Error, Result};
+pub use prepare::{Deviation, PrepareConfig, Prepared, Suspect};
+pub use rank::{Bayes, BayesConfig, ChangeConfig, DefaultConfig, MagnitudeConfig};

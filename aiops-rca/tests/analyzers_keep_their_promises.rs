@@ -1,0 +1,30 @@
+//! Every analyzer of the crate passes the conformance function, and finds the root of the incident
+//! that everyone should find.
+#![cfg(feature = "testing")]
+
+use aiops_rca::testing::{SyntheticIncident, check_analyzer};
+use aiops_rca::{BayesConfig, DefaultConfig, RootCauseAnalyzer};
+
+fn analyzers() -> Vec<Box<dyn RootCauseAnalyzer>> {
+    vec![
+        Box::new(DefaultConfig::default().build().expect("defaults are valid")),
+        Box::new(BayesConfig::default().build().expect("defaults are valid")),
+    ]
+}
+
+#[test]
+fn the_manual_holds() {
+    for analyzer in analyzers() {
+        check_analyzer(&analyzer);
+    }
+}
+
+#[test]
+fn the_plain_incident_is_solved() {
+    let incident = SyntheticIncident::named(str::to_owned);
+    for analyzer in analyzers() {
+        let ranking = analyzer.rank(&incident.context()).expect("a well-formed context");
+        let top = ranking.top().and_then(|c| c.cause.service());
+        assert_eq!(top, Some(incident.root.as_str()), "{}", analyzer.id());
+    }
+}
