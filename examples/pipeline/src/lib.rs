@@ -1,1 +1,3 @@
 //! The reference pipeline.
+
+pub mod recording;
