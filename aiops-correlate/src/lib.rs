@@ -1,1 +1,48 @@
-//! Turns thousands of alerts into few incidents, and explains every alert it hid
+#![doc = include_str!("../README.md")]
+//! # The path of an alert
+//!
+//! | stage | what it does | settings |
+//! | --- | --- | --- |
+//! | deduplicate | records of one fingerprint become firings with a beginning and an end | [`DedupConfig`] |
+//! | link | a firing hangs on the earlier onset that explains it best, weighed against chance | [`SpreadConfig`] |
+//! | hold | a group is shown when the evidence for trouble outweighs what was learned about firings of its kind | [`Hold`], [`Priors`] |
+//! | changes | deploys and other changes are attached to what they precede | [`ChangeConfig`] |
+//! | tell | incidents, decisions and their reasons | [`Decision`], [`Because`] |
+//!
+//! [`Correlator`] is the contract, with a manual for both sides; [`Funnel`] is the default
+//! implementation, built from a [`FunnelConfig`].
+//!
+//! # Features
+//! `testing`: [`testing::check_correlator`], which judges an implementation of [`Correlator`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod changes;
+mod config;
+mod correlator;
+mod decision;
+mod dedup;
+mod error;
+mod funnel;
+mod group;
+mod history;
+mod hold;
+mod life;
+mod names;
+mod near;
+mod onset;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
+
+pub use changes::ChangeConfig;
+pub use config::FunnelConfig;
+pub use correlator::{Context, Correlator, CorrelatorExt, News, Update};
+pub use decision::{Action, Because, Decision};
+pub use dedup::DedupConfig;
+pub use error::{Error, Result};
+pub use funnel::Funnel;
+pub use history::Priors;
+pub use hold::{Hold, HoldConfig, StaticHold};
+pub use life::LogLogistic;
+pub use near::Relation;
+pub use onset::SpreadConfig;

@@ -1,0 +1,237 @@
+//! Linking: which earlier onset explains a firing, and which later ones a firing explains.
+
+use aiops_core::{IncidentState, Timestamp};
+
+use super::{Funnel, Group};
+use crate::dedup::NONE;
+use crate::group::{Link, Moved, Via};
+use crate::near::{Near, Relation};
+
+/// Onsets of one service that are compared with a new one; the nearest in time count.
+const PER_SERVICE: usize = 16;
+
+impl Funnel {
+    /// A firing has begun: it joins the group that explains it, or founds one.
+    pub(super) fn begun(&mut self, at: u32) {
+        let episode = self.sessions.episode(at);
+        let (onset, series) = (episode.onset, episode.series);
+        let raw = self.sessions.series[series as usize].service;
+        let service = if raw == NONE { NONE } else { self.near.canonical(raw) };
+        let mut later = Vec::new();
+        let best = self.best_parent(at, series, service, onset, Some(&mut later));
+        match best {
+            Some((parent, link)) => {
+                let group = self.forest.node(parent).group;
+                self.forest.add(at, service, onset, group);
+                self.forest.hang(at, parent, link);
+                self.joined(group, at);
+            }
+            None => {
+                let group = self.found(at);
+                self.forest.add(at, service, onset, group);
+                self.joined(group, at);
+            }
+        }
+        self.take_over(at, &later);
+        let group = self.forest.node(at).group;
+        self.settle(group);
+    }
+
+    /// Firings that began later and are explained better by `at` than by what they hang on.
+    fn take_over(&mut self, at: u32, later: &[(u32, Link)]) {
+        for &(child, link) in later {
+            let node = self.forest.node(child);
+            let better = match node.link.relation {
+                Via::Root => true,
+                Via::Near(_) => link.nats > node.link.nats && node.parent != at,
+                Via::Recurrence => false,
+            };
+            if better && !self.forest.is_above(child, at) {
+                let moved = self.forest.hang(child, at, link);
+                self.regrouped(moved);
+            }
+        }
+    }
+
+    /// The onset of a firing became earlier: its own links and those to it are drawn again.
+    pub(super) fn moved(&mut self, at: u32) {
+        let episode = self.sessions.episode(at);
+        let (onset, series) = (episode.onset, episode.series);
+        let service = self.forest.node(at).service;
+        self.forest.replace(at, service, onset);
+        let children = self.forest.node(at).children.clone();
+        self.relink(at);
+        for child in children {
+            if matches!(self.forest.node(child).link.relation, Via::Near(_)) {
+                self.relink(child);
+            }
+        }
+        let mut later = Vec::new();
+        self.best_parent(at, series, service, onset, Some(&mut later));
+        self.take_over(at, &later);
+        let group = self.forest.node(at).group;
+        self.groups[group as usize].dirty = true;
+        self.settle(group);
+    }
+
+    /// Finds the best parent of a firing again.
+    fn relink(&mut self, at: u32) {
+        let node = self.forest.node(at);
+        let (service, onset) = (node.service, node.onset);
+        let series = self.sessions.episode(at).series;
+        match self.best_parent(at, series, service, onset, None) {
+            Some((parent, link)) if !self.forest.is_above(at, parent) => {
+                let moved = self.forest.hang(at, parent, link);
+                self.regrouped(moved);
+            }
+            _ if self.forest.node(at).parent != NONE => {
+                let from = self.forest.node(at).group;
+                self.forest.unhang(at);
+                let group = self.found(at);
+                let moved = self.forest.relocate(at, group);
+                self.split(from, group);
+                self.regrouped(moved);
+                self.settle(group);
+            }
+            _ => {}
+        }
+    }
+
+    /// The onset that explains `at` best, if any does well enough; later onsets that `at` might
+    /// explain go to `later`.
+    fn best_parent(
+        &self,
+        at: u32,
+        series: u32,
+        service: u32,
+        onset: Timestamp,
+        mut later: Option<&mut Vec<(u32, Link)>>,
+    ) -> Option<(u32, Link)> {
+        let of = &self.sessions.series[series as usize];
+        let prev = self.sessions.episode(at).prev;
+        if prev != NONE && self.forest.get(prev).is_some() {
+            let before = self.sessions.episode(prev);
+            if !before.is_open() && onset <= before.ended + self.config.return_within {
+                let nats = self.config.return_within.as_secs_f64();
+                let nats = nats - onset.seconds_after(before.ended);
+                let link = Link { relation: Via::Recurrence, hops: 0, nats: nats as f32 };
+                return Some((prev, link));
+            }
+        }
+        if service == NONE {
+            return None;
+        }
+        let chance = |series: u32| {
+            let of = &self.sessions.series[series as usize];
+            let rate = self.history.noise_rate(of.kind, &of.history, self.now)
+                + self.history.incident_rate(of.kind, self.now);
+            rate.ln()
+        };
+        let own = Near { service, relation: Relation::SameService, hops: 0 };
+        let own_chance = chance(series);
+        let mut best: Option<(u32, Link)> = None;
+        for near in std::iter::once(&own).chain(self.near.of(service)) {
+            let onsets = self.forest.onsets(near.service, onset, self.spread.window_s, PER_SERVICE);
+            for &other in onsets {
+                if other == at {
+                    continue;
+                }
+                let node = self.forest.node(other);
+                let gap = onset.seconds_after(node.onset);
+                let that = self.sessions.series_of(other);
+                let later_than = match gap.total_cmp(&0.0) {
+                    std::cmp::Ordering::Equal => of.fingerprint > that.fingerprint,
+                    order => order.is_gt(),
+                };
+                if later_than {
+                    if node.link.relation == Via::Recurrence {
+                        continue;
+                    }
+                    let nats = self.spread.ln_density(near.relation, near.hops, gap) - own_chance;
+                    let nats = nats as f32;
+                    let better = match &best {
+                        None => f64::from(nats) >= self.config.link_nats,
+                        Some((chosen, link)) => {
+                            (nats, self.order(other)) > (link.nats, self.order(*chosen))
+                        }
+                    };
+                    if better {
+                        let relation = Via::Near(near.relation);
+                        best = Some((other, Link { relation, hops: near.hops, nats }));
+                    }
+                } else if let Some(later) = &mut later {
+                    // Seen from the later one, the relation runs the other way.
+                    let relation = match near.relation {
+                        Relation::DependsOn => Relation::CalledBy,
+                        Relation::CalledBy => Relation::DependsOn,
+                        same => same,
+                    };
+                    let chance = chance(self.sessions.episode(other).series);
+                    let nats = self.spread.ln_density(relation, near.hops, -gap) - chance;
+                    if nats >= self.config.link_nats {
+                        let relation = Via::Near(relation);
+                        later.push((other, Link { relation, hops: near.hops, nats: nats as f32 }));
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    /// Breaks ties between parents: the later onset, then the larger fingerprint.
+    fn order(&self, at: u32) -> (Timestamp, u64) {
+        (self.forest.node(at).onset, self.sessions.series_of(at).fingerprint.as_u64())
+    }
+
+    /// Follows up on firings that changed groups.
+    fn regrouped(&mut self, moved: Option<Moved>) {
+        let Some(Moved { from, to, emptied }) = moved else { return };
+        if emptied {
+            self.merge(from, to);
+        } else {
+            self.recount(from);
+            self.recount(to);
+            self.settle(from);
+        }
+        self.settle(to);
+    }
+
+    fn recount(&mut self, group: u32) {
+        let members = self.forest.members(group);
+        let open = members.iter().filter(|&&m| self.sessions.episode(m).is_open()).count();
+        let severity = members.iter().map(|&m| self.sessions.episode(m).severity).max();
+        let mut kinds: Vec<u32> =
+            members.iter().map(|&m| self.sessions.series_of(m).kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let group = &mut self.groups[group as usize];
+        group.open = open as u32;
+        group.severity = severity.unwrap_or_default();
+        group.kinds = kinds;
+        group.dirty = true;
+    }
+
+    /// `from` has lost all its members to `to`; the older identity goes on.
+    fn merge(&mut self, from: u32, to: u32) {
+        // What is over does not give its name to what goes on.
+        let over = |state| matches!(state, IncidentState::Discarded | IncidentState::Closed);
+        let age = |group: &Group| (over(group.state), group.founding_onset, group.number);
+        let (a, b) = (from.min(to) as usize, from.max(to) as usize);
+        let (low, high) = self.groups.split_at_mut(b);
+        let (low, high) = (&mut low[a], &mut high[0]);
+        let (gone, stays) = if from < to { (low, high) } else { (high, low) };
+        if age(gone) < age(stays) {
+            std::mem::swap(gone, stays);
+            self.by_incident.insert(gone.id, from);
+            self.by_incident.insert(stays.id, to);
+        }
+        for event in std::mem::take(&mut gone.events) {
+            if !stays.events.contains(&event) {
+                stays.events.push(event);
+            }
+        }
+        let (into, other) = (stays.id, gone.id);
+        self.recount(to);
+        self.absorbed(from, to, into, other);
+    }
+}

@@ -1,0 +1,307 @@
+//! The default correlator: the one place that sees all stages.
+
+mod link;
+mod settle;
+mod tell;
+
+use aiops_core::{
+    Alert, AlertId, Event, EventId, Incident, IncidentId, IncidentState, Severity, Timestamp,
+};
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use crate::changes::Changes;
+use crate::correlator::{Context, Correlator, Update};
+use crate::dedup::{Claim, Effect, NONE, Record, Series, Sessions};
+use crate::group::Forest;
+use crate::history::{History, SeriesHistory};
+use crate::hold::Part;
+use crate::names::Names;
+use crate::near::Neighbourhood;
+use crate::onset::Spread;
+use crate::{Decision, FunnelConfig};
+
+/// The default [`Correlator`]: alerts of one tenant into explained incidents.
+///
+/// The path of an alert:
+///
+/// 1. records of one fingerprint fold into **firings** (resends, duplicates, late and out-of-order
+///    records, ends);
+/// 2. a new firing is **linked** to the earlier onset that explains it best, if one does: same
+///    service, dependency, caller, shared dependency, same host, with the time between the onsets
+///    weighed against chance; linked firings are one group;
+/// 3. the group is **held** until the evidence that it is trouble outweighs what was learned about
+///    firings of its kind, or its time is up;
+/// 4. changes that precede it are attached, and everything is remembered with its reasons.
+///
+/// One funnel serves one tenant: alerts of different tenants must never meet. Work per alert does
+/// not depend on how many groups are open; memory is about 150 bytes a record kept and 400 bytes a
+/// series.
+#[derive(Debug)]
+pub struct Funnel {
+    pub(crate) config: FunnelConfig,
+    pub(crate) now: Timestamp,
+    pub(crate) tenant: Option<Box<str>>,
+    pub(crate) kinds: Names,
+    pub(crate) services: Names,
+    pub(crate) near: Neighbourhood,
+    pub(crate) spread: Spread,
+    pub(crate) sessions: Sessions,
+    pub(crate) by_fingerprint: FxHashMap<u64, u32>,
+    pub(crate) by_alert: FxHashMap<u64, u32>,
+    pub(crate) forest: Forest,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) free_groups: Vec<u32>,
+    pub(crate) by_incident: FxHashMap<IncidentId, u32>,
+    pub(crate) timers: BinaryHeap<Reverse<(Timestamp, u32)>>,
+    pub(crate) history: History,
+    pub(crate) changes: Changes,
+    pub(crate) updates: Vec<Update>,
+    /// Incidents that are over, in the order in which that happened.
+    pub(crate) finished: VecDeque<(Timestamp, u32, u64)>,
+    pub(crate) founded: u64,
+    pub(crate) swept_at: Timestamp,
+    parts: Vec<Part>,
+    scratch: Vec<f64>,
+}
+
+/// A group of firings: an incident, held or shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) id: IncidentId,
+    pub(crate) state: IncidentState,
+    /// The onset that its id was made from.
+    pub(crate) founding_onset: Timestamp,
+    /// Which one it was, counted from the first.
+    pub(crate) number: u64,
+    /// When it came into being, on the arrival clock.
+    pub(crate) founded_at: Timestamp,
+    pub(crate) shown_at: Option<Timestamp>,
+    pub(crate) resolved_at: Option<Timestamp>,
+    /// Probability of trouble when last weighed.
+    pub(crate) probability: f64,
+    /// Next time at which it must be looked at; `MAX` for never.
+    pub(crate) due: Timestamp,
+    /// When it will be shown if it lasts, as last planned.
+    pub(crate) until: Timestamp,
+    /// Members that fire.
+    pub(crate) open: u32,
+    pub(crate) severity: Severity,
+    pub(crate) kinds: Vec<u32>,
+    pub(crate) events: Vec<EventId>,
+    pub(crate) story: Vec<(Timestamp, Story)>,
+    /// Whether what it taught was counted already.
+    pub(crate) learned: bool,
+    /// Members were added or changed since it was last weighed.
+    pub(crate) dirty: bool,
+}
+
+/// A line of an incident's story, as kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Story {
+    Held,
+    Shown { probability: f64 },
+    Expired,
+    Resolved,
+    Discarded { probability: f64 },
+    Reopened,
+    Closed,
+    Absorbed { other: IncidentId },
+    MergedInto { other: IncidentId },
+    SplitFrom { other: IncidentId },
+    Attention { alert: AlertId },
+    Change { event: EventId },
+}
+
+impl Funnel {
+    pub(crate) fn new(config: FunnelConfig) -> Self {
+        let mut history = History::new(config.priors.clone());
+        history.frozen = !config.learn;
+        Funnel {
+            now: Timestamp::MIN,
+            tenant: None,
+            kinds: Names::default(),
+            services: Names::default(),
+            near: Neighbourhood::default(),
+            spread: Spread::new(&config.spread),
+            sessions: Sessions::new(config.dedup.clone()),
+            by_fingerprint: FxHashMap::default(),
+            by_alert: FxHashMap::default(),
+            forest: Forest::default(),
+            groups: Vec::new(),
+            free_groups: Vec::new(),
+            by_incident: FxHashMap::default(),
+            timers: BinaryHeap::new(),
+            history,
+            changes: Changes::default(),
+            updates: Vec::new(),
+            finished: VecDeque::new(),
+            founded: 0,
+            swept_at: Timestamp::MIN,
+            parts: Vec::new(),
+            scratch: Vec::new(),
+            config,
+        }
+    }
+
+    /// The settings it was built with.
+    pub fn config(&self) -> &FunnelConfig {
+        &self.config
+    }
+
+    /// Stops or resumes learning. Frozen, the same set of alerts gives the same groups in whatever
+    /// order they arrive.
+    pub fn set_learning(&mut self, on: bool) {
+        self.history.frozen = !on;
+    }
+
+    /// Moves the clock, reads a changed topology.
+    fn enter(&mut self, ctx: &Context<'_>) {
+        self.now = self.now.max(ctx.now);
+        self.history.advance(self.now);
+        if !self.near.is_current(ctx.topology) {
+            self.near = Neighbourhood::compile(ctx.topology, &mut self.services);
+            self.history.services = ctx.topology.len().max(1) as u32;
+        }
+    }
+
+    /// The number of the alert's series, made if it is new.
+    fn series(&mut self, alert: &Alert) -> u32 {
+        let key = alert.fingerprint.as_u64();
+        if let Some(&number) = self.by_fingerprint.get(&key) {
+            if let Some(service) = &alert.service
+                && self.sessions.series[number as usize].service == NONE
+            {
+                // The label was missing before; what the fingerprint is about is known now.
+                self.sessions.series[number as usize].service = self.services.intern(service);
+            }
+            return number;
+        }
+        let kind = self.kinds.intern(&alert.name);
+        self.history.kind_mut(kind).series += 1;
+        let service = alert.service.as_deref().map_or(NONE, |name| self.services.intern(name));
+        let number = self.sessions.series.len() as u32;
+        let history = SeriesHistory { hour: self.history.hour, ..SeriesHistory::default() };
+        self.sessions.series.push(Series {
+            fingerprint: alert.fingerprint,
+            kind,
+            service,
+            current: NONE,
+            unseen_end: Timestamp::MIN,
+            history,
+        });
+        self.by_fingerprint.insert(key, number);
+        number
+    }
+
+    fn claim(&self, alert: &Alert, series: u32) -> Claim {
+        // Nobody fires in the future: a wrong clock would hold its alerts until then.
+        let from = alert.starts_at.min(self.now);
+        let current = self.sessions.series[series as usize].current;
+        // A record that repeats the beginning of the firing says that it fires on by now; one with
+        // a time of its own says so for that time only.
+        let repeats = current != NONE && self.sessions.episode(current).onset == from;
+        let alive = if repeats { alert.received_at.clamp(from, self.now.max(from)) } else { from };
+        Claim {
+            alert: alert.id,
+            from,
+            alive,
+            end: alert.ends_at.map(|end| end.min(self.now).max(from)),
+            severity: alert.severity,
+        }
+    }
+}
+
+impl Correlator for Funnel {
+    fn ingest(&mut self, alert: &Alert, ctx: &Context<'_>) -> Decision {
+        self.enter(ctx);
+        self.work_off_timers();
+        if self.tenant.is_none() {
+            self.tenant = Some(alert.tenant.as_str().into());
+        }
+        let series = self.series(alert);
+        let kind = self.sessions.series[series as usize].kind;
+        let claim = self.claim(alert, series);
+        let taken = self.sessions.take(series, claim, self.history.says_when_over(kind));
+        let number = self.sessions.record(Record {
+            alert: alert.id,
+            at: claim.end.unwrap_or(claim.from),
+            decided: self.now,
+            episode: taken.episode,
+            prev: NONE,
+            severity: alert.severity,
+            effect: taken.effect,
+        });
+        self.by_alert.entry(alert.id.as_u64()).or_insert(number);
+        if taken.silent != NONE {
+            self.fell_silent(taken.silent);
+        }
+        match taken.effect {
+            Effect::New => self.begun(taken.episode),
+            Effect::End => self.ended(taken.episode),
+            Effect::Repeat | Effect::Duplicate if taken.onset_moved => self.moved(taken.episode),
+            Effect::Repeat => self.fires_on(taken.episode),
+            Effect::Duplicate | Effect::EndUnseen => {}
+        }
+        if taken.split != NONE {
+            self.begun(taken.split);
+        }
+        self.describe(number)
+    }
+
+    fn observe(&mut self, event: &Event, ctx: &Context<'_>) {
+        self.enter(ctx);
+        self.work_off_timers();
+        let service = event.service.as_deref().map_or(NONE, |name| self.services.intern(name));
+        if self.changes.add(event, service, self.config.changes.keep) {
+            self.attach_to_open(event.id);
+        }
+    }
+
+    fn tick(&mut self, ctx: &Context<'_>, updates: &mut Vec<Update>) {
+        self.enter(ctx);
+        self.work_off_timers();
+        self.sweep();
+        updates.append(&mut self.updates);
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.timers.peek().map(|Reverse((due, _))| (*due).max(self.now))
+    }
+
+    fn incident(&self, id: IncidentId) -> Option<Incident> {
+        self.by_incident.get(&id).map(|&group| self.incident_of(group))
+    }
+
+    fn incidents(&self) -> Vec<IncidentId> {
+        let mut known: Vec<_> = self
+            .by_incident
+            .iter()
+            .map(|(id, group)| (self.groups[*group as usize].number, *id))
+            .collect();
+        known.sort_unstable();
+        known.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn decision(&self, alert: AlertId) -> Option<Decision> {
+        let number = *self.by_alert.get(&alert.as_u64())?;
+        self.sessions.logged(number)?;
+        Some(self.describe(number))
+    }
+
+    fn decisions(&self, incident: IncidentId) -> Vec<Decision> {
+        let Some(&group) = self.by_incident.get(&incident) else { return Vec::new() };
+        let members = self.forest.members(group);
+        let mut numbers = Vec::new();
+        for &episode in members {
+            let mut number = self.sessions.episode(episode).last_record;
+            while let Some(record) = self.sessions.logged(number) {
+                numbers.push(number);
+                number = record.prev;
+            }
+        }
+        numbers.sort_unstable();
+        numbers.into_iter().map(|number| self.describe(number)).collect()
+    }
+}

@@ -1,0 +1,317 @@
+//! Stage 2b: firings become groups. Each firing hangs on at most one earlier onset, the one that
+//! explains it best; a group is a tree of such links.
+//!
+//! A forest of best links instead of a union of all possible ones, for three reasons: the link is
+//! the explanation; one weak coincidence cannot glue two incidents together when a better parent
+//! exists; and the result depends on the onsets alone, not on the order of arrival, because a late
+//! onset that explains a firing better takes it over, subtree and all.
+
+use aiops_core::Timestamp;
+
+use crate::dedup::NONE;
+use crate::near::Relation;
+
+/// Why a firing hangs on another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Link {
+    pub(crate) relation: Via,
+    pub(crate) hops: u8,
+    /// ln of the likelihood ratio against chance.
+    pub(crate) nats: f32,
+}
+
+/// The kinds of link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// Nothing: a root.
+    Root,
+    /// Related services, onsets close together.
+    Near(Relation),
+    /// The same series came back.
+    Recurrence,
+}
+
+impl Link {
+    pub(crate) const ROOT: Link = Link { relation: Via::Root, hops: 0, nats: 0.0 };
+}
+
+/// One firing as the forest sees it; indexed like the firings of [`crate::dedup`].
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) service: u32,
+    pub(crate) onset: Timestamp,
+    pub(crate) parent: u32,
+    pub(crate) link: Link,
+    pub(crate) children: Vec<u32>,
+    pub(crate) group: u32,
+    /// Position in the member list of its group.
+    slot: u32,
+    /// How much of it was counted as noise already.
+    pub(crate) counted: f32,
+}
+
+/// What moving a subtree did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    /// Nothing is left behind.
+    pub(crate) emptied: bool,
+}
+
+/// Trees of firings, their groups' member lists, and recent onsets by service.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Forest {
+    pub(crate) nodes: Vec<Option<Node>>,
+    pub(crate) members: Vec<Vec<u32>>,
+    /// Firings by service, sorted by onset.
+    recent: Vec<Vec<u32>>,
+}
+
+impl Forest {
+    pub(crate) fn node(&self, at: u32) -> &Node {
+        self.nodes[at as usize].as_ref().expect("a firing that is in use has a node")
+    }
+
+    pub(crate) fn node_mut(&mut self, at: u32) -> &mut Node {
+        self.nodes[at as usize].as_mut().expect("a firing that is in use has a node")
+    }
+
+    pub(crate) fn get(&self, at: u32) -> Option<&Node> {
+        self.nodes.get(at as usize)?.as_ref()
+    }
+
+    /// Opens an empty group, reusing a number that was freed.
+    pub(crate) fn open_group(&mut self, reuse: Option<u32>) -> u32 {
+        if let Some(group) = reuse {
+            self.members[group as usize].clear();
+            return group;
+        }
+        self.members.push(Vec::new());
+        (self.members.len() - 1) as u32
+    }
+
+    pub(crate) fn members(&self, group: u32) -> &[u32] {
+        &self.members[group as usize]
+    }
+
+    /// Adds a firing as a root of `group`.
+    pub(crate) fn add(&mut self, at: u32, service: u32, onset: Timestamp, group: u32) {
+        let slot = self.members[group as usize].len() as u32;
+        let node = Node {
+            service,
+            onset,
+            parent: NONE,
+            link: Link::ROOT,
+            children: Vec::new(),
+            group,
+            slot,
+            counted: 0.0,
+        };
+        if at as usize >= self.nodes.len() {
+            self.nodes.resize(at as usize + 1, None);
+        }
+        self.nodes[at as usize] = Some(node);
+        self.members[group as usize].push(at);
+        if service != NONE {
+            self.list(at, service, onset);
+        }
+    }
+
+    fn list(&mut self, at: u32, service: u32, onset: Timestamp) {
+        if service as usize >= self.recent.len() {
+            self.recent.resize(service as usize + 1, Vec::new());
+        }
+        let nodes = &self.nodes;
+        let key = |i: &u32| nodes[*i as usize].as_ref().map(|n| n.onset);
+        let list = &mut self.recent[service as usize];
+        let place = match list.last() {
+            Some(last) if key(last) <= Some(onset) => list.len(),
+            None => 0,
+            Some(_) => list.partition_point(|i| key(i) <= Some(onset)),
+        };
+        list.insert(place, at);
+    }
+
+    fn unlist(&mut self, at: u32, service: u32) {
+        if let Some(list) = self.recent.get_mut(service as usize)
+            && let Some(place) = list.iter().position(|i| *i == at)
+        {
+            list.remove(place);
+        }
+    }
+
+    /// Firings of `service` with an onset in `[from, to]`, earliest first; at most `before` before
+    /// `around` and `after` from there on, those nearest to it.
+    pub(crate) fn onsets(
+        &self,
+        service: u32,
+        around: Timestamp,
+        window_s: f64,
+        limit: usize,
+    ) -> &[u32] {
+        let Some(list) = self.recent.get(service as usize) else { return &[] };
+        let Some(last) = list.last() else { return &[] };
+        let gap = |i: u32| self.node(i).onset.seconds_after(around);
+        if gap(*last) < -window_s {
+            return &[];
+        }
+        let from = list.partition_point(|i| gap(*i) < -window_s);
+        let to = if gap(*last) <= window_s {
+            list.len()
+        } else {
+            list.partition_point(|i| gap(*i) <= window_s)
+        };
+        if to - from <= limit {
+            return &list[from..to];
+        }
+        let middle = list[from..to].partition_point(|i| gap(*i) < 0.0) + from;
+        let low = middle.saturating_sub(limit / 2).max(from);
+        &list[low..(low + limit).min(to)]
+    }
+
+    /// Hangs `at` on `parent` and moves its subtree into the parent's group.
+    pub(crate) fn hang(&mut self, at: u32, parent: u32, link: Link) -> Option<Moved> {
+        self.unhang(at);
+        let node = self.node_mut(at);
+        node.parent = parent;
+        node.link = link;
+        self.node_mut(parent).children.push(at);
+        let to = self.node(parent).group;
+        self.relocate(at, to)
+    }
+
+    /// Cuts `at` off its parent; its subtree stays in the group until it is relocated.
+    pub(crate) fn unhang(&mut self, at: u32) {
+        let parent = self.node(at).parent;
+        if parent != NONE {
+            let children = &mut self.node_mut(parent).children;
+            if let Some(place) = children.iter().position(|c| *c == at) {
+                children.swap_remove(place);
+            }
+            let node = self.node_mut(at);
+            node.parent = NONE;
+            node.link = Link::ROOT;
+        }
+    }
+
+    /// Moves `at` and everything that hangs on it into group `to`.
+    pub(crate) fn relocate(&mut self, at: u32, to: u32) -> Option<Moved> {
+        let from = self.node(at).group;
+        if from == to {
+            return None;
+        }
+        let mut stack = vec![at];
+        while let Some(one) = stack.pop() {
+            stack.extend_from_slice(&self.node(one).children);
+            self.leave(one);
+            let slot = self.members[to as usize].len() as u32;
+            self.members[to as usize].push(one);
+            let node = self.node_mut(one);
+            node.group = to;
+            node.slot = slot;
+        }
+        Some(Moved { from, to, emptied: self.members[from as usize].is_empty() })
+    }
+
+    fn leave(&mut self, at: u32) {
+        let (group, slot) = (self.node(at).group as usize, self.node(at).slot as usize);
+        self.members[group].swap_remove(slot);
+        if let Some(&swapped) = self.members[group].get(slot) {
+            self.node_mut(swapped).slot = slot as u32;
+        }
+    }
+
+    /// Whether `ancestor` is `at` or above it.
+    pub(crate) fn is_above(&self, ancestor: u32, at: u32) -> bool {
+        let mut one = at;
+        while one != NONE {
+            if one == ancestor {
+                return true;
+            }
+            one = self.node(one).parent;
+        }
+        false
+    }
+
+    /// The onset of `at` became earlier (or its service known).
+    pub(crate) fn replace(&mut self, at: u32, service: u32, onset: Timestamp) {
+        let old = self.node(at).service;
+        if old != NONE {
+            self.unlist(at, old);
+        }
+        let node = self.node_mut(at);
+        node.onset = onset;
+        node.service = service;
+        if service != NONE {
+            self.list(at, service, onset);
+        }
+    }
+
+    /// Forgets a firing that nothing refers to any more.
+    pub(crate) fn remove(&mut self, at: u32) {
+        let children = std::mem::take(&mut self.node_mut(at).children);
+        for child in children {
+            let node = self.node_mut(child);
+            node.parent = NONE;
+        }
+        self.unhang(at);
+        self.leave(at);
+        let service = self.node(at).service;
+        if service != NONE {
+            self.unlist(at, service);
+        }
+        self.nodes[at as usize] = None;
+    }
+
+    /// Drops onsets before `before` from the lists that links are looked up in.
+    pub(crate) fn forget_onsets(&mut self, before: Timestamp) {
+        let nodes = &self.nodes;
+        for list in &mut self.recent {
+            let old = list
+                .partition_point(|i| nodes[*i as usize].as_ref().is_none_or(|n| n.onset < before));
+            list.drain(..old);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forest(onsets: &[(u32, i64)]) -> Forest {
+        let mut forest = Forest::default();
+        for (at, (service, onset)) in onsets.iter().enumerate() {
+            let group = forest.open_group(None);
+            forest.add(at as u32, *service, Timestamp::from_secs(*onset), group);
+        }
+        forest
+    }
+
+    const NEAR: Link = Link { relation: Via::Near(Relation::SameService), hops: 0, nats: 3.0 };
+
+    #[test]
+    fn a_subtree_moves_as_a_whole() {
+        let mut forest = forest(&[(0, 0), (0, 10), (0, 20), (1, 5)]);
+        assert_eq!(forest.hang(1, 0, NEAR), Some(Moved { from: 1, to: 0, emptied: true }));
+        forest.hang(2, 1, NEAR);
+        let moved = forest.hang(1, 3, NEAR).unwrap();
+        assert_eq!(moved, Moved { from: 0, to: 3, emptied: false });
+        assert_eq!(forest.members(0), [0]);
+        assert_eq!(forest.members(3), [3, 1, 2]);
+        assert!(forest.is_above(3, 2) && !forest.is_above(0, 2));
+    }
+
+    #[test]
+    fn onsets_are_found_by_time_whatever_the_order_of_arrival() {
+        let mut forest = forest(&[(0, 100), (0, 50), (0, 900), (0, 70)]);
+        let around = |t| forest.onsets(0, Timestamp::from_secs(t), 60.0, 8);
+        assert_eq!(around(60), [1, 3, 0]);
+        assert_eq!(around(900), [2]);
+        assert!(forest.onsets(7, Timestamp::EPOCH, 1e9, 8).is_empty());
+        forest.replace(2, 0, Timestamp::from_secs(40));
+        assert_eq!(forest.onsets(0, Timestamp::from_secs(60), 60.0, 8), [2, 1, 3, 0]);
+        forest.forget_onsets(Timestamp::from_secs(60));
+        assert_eq!(forest.onsets(0, Timestamp::from_secs(60), 60.0, 8), [3, 0]);
+    }
+}

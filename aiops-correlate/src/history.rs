@@ -1,0 +1,396 @@
+//! What is remembered of each series and kind of alert: how often it fires for nothing, and for how
+//! long. This is the learned half of the hold.
+
+use aiops_core::{Severity, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use crate::life::{LogLogistic, Shape};
+
+/// What is believed before anything was seen, and how fast beliefs fade.
+///
+/// Rates and lifetimes are learned from the alerts themselves; these values only decide the first
+/// hours and the kinds of alert that are never seen. All of them are guesses about a service of
+/// ordinary noise, unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Priors {
+    /// Firings that mean nothing, per series and day. Default 1.
+    pub noise_per_series_day: f64,
+    /// Incidents that begin at a given series, per day. Default 0.05: one in twenty days.
+    pub incidents_per_series_day: f64,
+    /// Median seconds that a meaningless firing lasts. Default 90.
+    pub noise_life_s: f64,
+    /// Spread (standard deviation of the natural logarithm) of the above. Default 1.
+    pub noise_sigma: f64,
+    /// Median seconds that trouble lasts. Default 1,200.
+    pub incident_life_s: f64,
+    /// Spread of the above. Default 1.
+    pub incident_sigma: f64,
+    /// Share of incidents whose first alert is critical. Default 0.75.
+    pub critical_incidents: f64,
+    /// Share of meaningless firings that are critical. Default 0.25.
+    pub critical_noise: f64,
+    /// Time after which what was learned counts half. Default 14 days.
+    pub half_life: Duration,
+}
+
+impl Default for Priors {
+    fn default() -> Self {
+        Priors {
+            noise_per_series_day: 1.0,
+            incidents_per_series_day: 0.05,
+            noise_life_s: 90.0,
+            noise_sigma: 1.0,
+            incident_life_s: 1_200.0,
+            incident_sigma: 1.0,
+            critical_incidents: 0.75,
+            critical_noise: 0.25,
+            half_life: Duration::from_secs(14 * 86_400),
+        }
+    }
+}
+
+/// The worth of each prior, in observations (rates, severity) or firings (lifetimes). A kind that
+/// was seen a few times is already judged mostly by what was seen.
+const KIND_RATE: f64 = 2.0;
+const SERIES_RATE: f64 = 0.5;
+const INCIDENT_RATE: f64 = 5.0;
+const SEVERITY: f64 = 4.0;
+const KIND_LIFE: f64 = 5.0;
+const SPREAD: f64 = 20.0;
+const SHAPE: f64 = 20.0;
+
+/// What is remembered of one series (one fingerprint).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct SeriesHistory {
+    pub(crate) noise: f64,
+    pub(crate) life_n: f64,
+    pub(crate) life_sum: f64,
+    /// Hours since the start at which the three above were last faded.
+    pub(crate) hour: u32,
+}
+
+/// What is remembered of one kind of alert (one alert name).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct KindHistory {
+    pub(crate) series: u32,
+    pub(crate) noise: f64,
+    pub(crate) critical: f64,
+    pub(crate) incidents: f64,
+    pub(crate) life_n: f64,
+    pub(crate) life_sum: f64,
+    /// Firings that ended with a record that said so, and ones that just stopped.
+    pub(crate) said_end: f64,
+    pub(crate) fell_silent: f64,
+    /// Whether it was ever part of an incident.
+    pub(crate) symptom: f64,
+    /// A person said: never hold.
+    pub(crate) pinned: bool,
+}
+
+/// The whole memory of one tenant.
+#[derive(Debug, Clone)]
+pub(crate) struct History {
+    pub(crate) priors: Priors,
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) kinds: Vec<KindHistory>,
+    pub(crate) shape: Shape,
+    /// Sums of squares and weights: around a series' own mean, and around the kind's.
+    pub(crate) within: (f64, f64),
+    pub(crate) total: (f64, f64),
+    pub(crate) hour: u32,
+    /// Services known, from the topology or from alerts: how many series a kind could have.
+    pub(crate) services: u32,
+    /// With learning frozen, answers stay the same whatever is seen.
+    pub(crate) frozen: bool,
+    incident_life: LogLogistic,
+}
+
+/// How long a firing of a series lasts when it means nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoiseLife {
+    mean: f64,
+    sd: f64,
+}
+
+impl NoiseLife {
+    pub(crate) fn median_s(&self) -> f64 {
+        self.mean.exp()
+    }
+}
+
+impl History {
+    pub(crate) fn new(priors: Priors) -> Self {
+        let incident_life = LogLogistic::new(priors.incident_life_s, priors.incident_sigma);
+        History {
+            started: None,
+            kinds: Vec::new(),
+            shape: Shape::new(SHAPE),
+            within: (0.0, 0.0),
+            total: (0.0, 0.0),
+            hour: 0,
+            services: 0,
+            frozen: false,
+            incident_life,
+            priors,
+        }
+    }
+
+    /// Moves to `now`: counts fade once an hour.
+    pub(crate) fn advance(&mut self, now: Timestamp) {
+        let started = *self.started.get_or_insert(now);
+        let hour = (now.since(started).as_secs() / 3_600) as u32;
+        if hour > self.hour && !self.frozen {
+            let factor = self.fade_over(hour - self.hour);
+            self.hour = hour;
+            for kind in &mut self.kinds {
+                let counts = [
+                    &mut kind.noise,
+                    &mut kind.critical,
+                    &mut kind.incidents,
+                    &mut kind.life_n,
+                    &mut kind.life_sum,
+                    &mut kind.said_end,
+                    &mut kind.fell_silent,
+                    &mut kind.symptom,
+                ];
+                counts.into_iter().for_each(|count| *count *= factor);
+            }
+            for pair in [&mut self.within, &mut self.total] {
+                *pair = (pair.0 * factor, pair.1 * factor);
+            }
+            self.shape.fade(factor);
+        }
+    }
+
+    fn fade_over(&self, hours: u32) -> f64 {
+        let half = self.priors.half_life.as_secs_f64() / 3_600.0;
+        (-std::f64::consts::LN_2 * f64::from(hours) / half).exp()
+    }
+
+    /// Days observed, counted as far as they are not forgotten.
+    fn days(&self, now: Timestamp) -> f64 {
+        let Some(started) = self.started else { return 0.0 };
+        let half = self.priors.half_life.as_secs_f64() / 86_400.0;
+        let days = now.seconds_after(started).max(0.0) / 86_400.0;
+        let scale = half / std::f64::consts::LN_2;
+        scale * (1.0 - (-days / scale).exp())
+    }
+
+    pub(crate) fn kind(&self, kind: u32) -> KindHistory {
+        self.kinds.get(kind as usize).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn kind_mut(&mut self, kind: u32) -> &mut KindHistory {
+        let at = kind as usize;
+        if at >= self.kinds.len() {
+            self.kinds.resize(at + 1, KindHistory::default());
+        }
+        &mut self.kinds[at]
+    }
+
+    /// Meaningless firings of a series per second.
+    ///
+    /// Gamma-Poisson twice: the kind's rate over all series that could have it, then the series'
+    /// own count around that. A kind that never fired in a week is rare although nothing of it was
+    /// ever seen, which is why it is not held.
+    pub(crate) fn noise_rate(&self, kind: u32, series: &SeriesHistory, now: Timestamp) -> f64 {
+        let days = self.days(now);
+        let of_kind = self.kind(kind);
+        let could = f64::from(of_kind.series.max(self.services).max(1));
+        let kind_rate = (KIND_RATE + of_kind.noise)
+            / (KIND_RATE / self.priors.noise_per_series_day + days * could);
+        let noise = series.noise * self.fade_over(self.hour - series.hour.min(self.hour));
+        (SERIES_RATE + noise) / (SERIES_RATE / kind_rate + days) / 86_400.0
+    }
+
+    /// Incidents that begin at a series of this kind, per second.
+    pub(crate) fn incident_rate(&self, kind: u32, now: Timestamp) -> f64 {
+        let of_kind = self.kind(kind);
+        let could = f64::from(of_kind.series.max(self.services).max(1));
+        let prior = self.priors.incidents_per_series_day;
+        (INCIDENT_RATE + of_kind.incidents)
+            / (INCIDENT_RATE / prior + self.days(now) * could)
+            / 86_400.0
+    }
+
+    /// ln of how much likelier this severity is for the first alert of an incident than for noise.
+    pub(crate) fn severity_evidence(&self, kind: u32, severity: Severity) -> f64 {
+        let of_kind = self.kind(kind);
+        let critical =
+            (SEVERITY * self.priors.critical_noise + of_kind.critical) / (SEVERITY + of_kind.noise);
+        let trouble = self.priors.critical_incidents;
+        if severity == Severity::Critical {
+            (trouble / critical.max(1e-3)).ln()
+        } else {
+            ((1.0 - trouble) / (1.0 - critical).max(1e-3)).ln()
+        }
+    }
+
+    /// How long meaningless firings of this series last.
+    pub(crate) fn noise_life(&self, kind: u32, series: &SeriesHistory) -> NoiseLife {
+        let of_kind = self.kind(kind);
+        let mean_kind = self.kind_mean(&of_kind);
+        let (within, between) = self.spread();
+        let shrink = within / between;
+        let fade = self.fade_over(self.hour - series.hour.min(self.hour));
+        let (n, sum) = (series.life_n * fade, series.life_sum * fade);
+        let mean = (shrink * mean_kind + sum) / (shrink + n);
+        let sd = (within + between * shrink / (shrink + n)).sqrt();
+        NoiseLife { mean, sd }
+    }
+
+    fn kind_mean(&self, kind: &KindHistory) -> f64 {
+        let prior = self.priors.noise_life_s.max(1e-3).ln();
+        (KIND_LIFE * prior + kind.life_sum) / (KIND_LIFE + kind.life_n)
+    }
+
+    /// Variance of ln lifetimes around a series' own mean, and of those means.
+    fn spread(&self) -> (f64, f64) {
+        let prior = self.priors.noise_sigma * self.priors.noise_sigma;
+        let within = (SPREAD * prior / 2.0 + self.within.0) / (SPREAD + self.within.1);
+        let total = (SPREAD * prior + self.total.0) / (SPREAD + self.total.1);
+        (within.max(0.01), (total - within).max(0.02))
+    }
+
+    /// ln of how much likelier trouble is than noise to still last after `age_s`.
+    pub(crate) fn alive_evidence(&self, life: NoiseLife, age_s: f64) -> f64 {
+        if age_s <= 0.0 {
+            return 0.0;
+        }
+        let z = (age_s.ln() - life.mean) / life.sd;
+        self.incident_life.ln_survival(age_s) - self.shape.survival(z).max(1e-12).ln()
+    }
+
+    /// ln of how much likelier trouble is than noise to end after exactly `life_s`.
+    pub(crate) fn ended_evidence(&self, life: NoiseLife, life_s: f64) -> f64 {
+        let life_s = life_s.max(1.0);
+        let z = (life_s.ln() - life.mean) / life.sd;
+        let noise = self.shape.density(z).max(1e-9) / life.sd;
+        self.incident_life.ln_density(life_s) - noise.ln()
+    }
+
+    /// Share of incidents that are over before `age_s`.
+    pub(crate) fn incident_ends_before(&self, age_s: f64) -> f64 {
+        1.0 - self.incident_life.ln_survival(age_s).exp()
+    }
+
+    /// Whether ends of this kind are reported. Unknown kinds are taken to report them.
+    pub(crate) fn says_when_over(&self, kind: u32) -> bool {
+        let of_kind = self.kind(kind);
+        of_kind.said_end >= 0.05 * of_kind.fell_silent
+    }
+
+    /// A firing that meant nothing with this `weight` (0 to 1) ended after `life_s`.
+    pub(crate) fn learn_noise(
+        &mut self,
+        kind: u32,
+        series: &mut SeriesHistory,
+        severity: Severity,
+        life_s: f64,
+        weight: f64,
+    ) {
+        if self.frozen || weight <= 0.0 {
+            return;
+        }
+        self.refresh(series);
+        let x = life_s.max(1.0).ln();
+        let life = self.noise_life(kind, series);
+        let mean_kind = self.kind_mean(&self.kind(kind));
+        if series.life_n > 0.0 {
+            let off = x - series.life_sum / series.life_n;
+            let n = series.life_n;
+            self.within.0 += weight * off * off * n / (n + 1.0);
+            self.within.1 += weight;
+        }
+        self.total.0 += weight * (x - mean_kind) * (x - mean_kind);
+        self.total.1 += weight;
+        self.shape.learn((x - life.mean) / life.sd, weight);
+        series.noise += weight;
+        series.life_n += weight;
+        series.life_sum += weight * x;
+        let kind = self.kind_mut(kind);
+        kind.noise += weight;
+        kind.life_n += weight;
+        kind.life_sum += weight * x;
+        if severity == Severity::Critical {
+            kind.critical += weight;
+        }
+    }
+
+    /// Takes back a firing that was counted as noise with this weight.
+    pub(crate) fn unlearn_noise(&mut self, kind: u32, series: &mut SeriesHistory, weight: f64) {
+        if self.frozen {
+            return;
+        }
+        self.refresh(series);
+        series.noise = (series.noise - weight).max(0.0);
+        let kind = self.kind_mut(kind);
+        kind.noise = (kind.noise - weight).max(0.0);
+    }
+
+    fn refresh(&self, series: &mut SeriesHistory) {
+        if series.hour < self.hour {
+            let fade = self.fade_over(self.hour - series.hour);
+            series.noise *= fade;
+            series.life_n *= fade;
+            series.life_sum *= fade;
+            series.hour = self.hour;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn days(n: i64) -> Timestamp {
+        Timestamp::from_secs(n * 86_400)
+    }
+
+    #[test]
+    fn a_series_that_always_fires_is_told_from_one_that_never_does() {
+        let mut history = History::new(Priors::default());
+        history.advance(days(0));
+        history.services = 100;
+        let (mut loud, quiet) = (SeriesHistory::default(), SeriesHistory::default());
+        for _ in 0..50 {
+            history.learn_noise(0, &mut loud, Severity::Warning, 60.0, 1.0);
+        }
+        history.advance(days(1));
+        let per_day = |s: &SeriesHistory| history.noise_rate(0, s, days(1)) * 86_400.0;
+        assert!(per_day(&loud) > 20.0, "{}", per_day(&loud));
+        assert!(per_day(&quiet) < 1.0, "{}", per_day(&quiet));
+        let unseen = history.noise_rate(7, &quiet, days(1)) * 86_400.0;
+        assert!(unseen < 0.05, "a kind never seen in a day is rare: {unseen}");
+    }
+
+    #[test]
+    fn lasting_longer_than_noise_ever_did_is_evidence() {
+        let mut history = History::new(Priors::default());
+        history.advance(days(0));
+        let mut series = SeriesHistory::default();
+        for i in 0..200 {
+            let life = [30.0, 60.0, 120.0, 240.0][i % 4];
+            history.learn_noise(0, &mut series, Severity::Warning, life, 1.0);
+        }
+        let life = history.noise_life(0, &series);
+        let at = |age| history.alive_evidence(life, age);
+        assert!(at(30.0) < 1.0 && at(300.0) > 2.0 && at(600.0) > at(300.0));
+        assert!(history.ended_evidence(life, 60.0) < 0.0);
+        assert!(history.ended_evidence(life, 1_500.0) > 0.0);
+    }
+
+    #[test]
+    fn what_was_learned_fades() {
+        let mut history = History::new(Priors::default());
+        history.advance(days(0));
+        let mut series = SeriesHistory::default();
+        history.learn_noise(0, &mut series, Severity::Warning, 60.0, 1.0);
+        history.advance(days(14));
+        assert!((history.kind(0).noise - 0.5).abs() < 1e-9);
+        let halved = history.noise_life(0, &series);
+        assert!(halved.median_s() > 60.0 && halved.median_s() < 90.0);
+    }
+}

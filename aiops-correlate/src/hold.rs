@@ -1,0 +1,194 @@
+//! Stage 3: how long to hold a group, weighed as evidence.
+//!
+//! A group is held while it may still be nothing. Three things speak, each as the natural logarithm
+//! of a likelihood ratio (nats), and they add up:
+//!
+//! - how often the founding series fires for nothing, against how often incidents begin there;
+//! - how long its firings have lasted by now, against how long such firings last when they mean
+//!   nothing (a firing that ended counts by the length it had);
+//! - every further member: how unlikely it is that this series fired just then by chance.
+//!
+//! The group is shown as soon as it is [sure](HoldConfig::sure) enough, or, when time is up
+//! ([`decide_by`](HoldConfig::decide_by)), if it is [likely](HoldConfig::likely) enough. This is an
+//! X-in-Y rule in which X (series or firings) and Y (time) are learned per series and trade against
+//! each other.
+
+use aiops_core::Prefer;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use crate::{Error, Result, dedup::NONE};
+
+/// When a group is shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Hold {
+    /// At once: nothing is held.
+    Never,
+    /// Once it has `series` members or its firing has lasted: the same constants for everything.
+    Static(StaticHold),
+    /// Once the evidence is in, as learned per series. The default.
+    Learned(HoldConfig),
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Hold::Learned(HoldConfig::default())
+    }
+}
+
+/// X in Y with constants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StaticHold {
+    /// X: shown at once with this many firings, of one series or several. Default 3.
+    pub firings: u32,
+    /// Y: shown when a firing has lasted this long. Default 4 minutes.
+    pub lasting: Duration,
+}
+
+impl Default for StaticHold {
+    fn default() -> Self {
+        StaticHold { firings: 3, lasting: Duration::from_secs(240) }
+    }
+}
+
+/// The learned hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HoldConfig {
+    /// Shown at once from this probability of trouble on. Default 0.95.
+    pub sure: f64,
+    /// Shown at `decide_by` from this probability on. Default 0.3 (fewer misses).
+    pub likely: f64,
+    /// Time after arrival by which a group is decided. Default 9 minutes: one less than the ten
+    /// within which an incident counts as noticed.
+    pub decide_by: Duration,
+    /// Shown after `decide_by` from this probability on. Default 0.6.
+    pub late: f64,
+    /// Shown when it lasts this long, whatever the evidence: no hold is without an end. Default
+    /// 2 hours.
+    pub limit: Duration,
+}
+
+impl Default for HoldConfig {
+    fn default() -> Self {
+        HoldConfig {
+            sure: 0.95,
+            likely: 0.3,
+            decide_by: Duration::from_secs(540),
+            late: 0.6,
+            limit: Duration::from_secs(7_200),
+        }
+    }
+}
+
+impl From<Prefer> for HoldConfig {
+    /// Fewer misses: decide for trouble at 0.3, the default. Balanced: at 0.5. Fewer pages: at 0.8,
+    /// and at once only at 0.99.
+    fn from(prefer: Prefer) -> Self {
+        let default = HoldConfig::default();
+        match prefer {
+            Prefer::FewerMisses => default,
+            Prefer::Balanced => HoldConfig { likely: 0.5, ..default },
+            Prefer::FewerPages => HoldConfig { sure: 0.99, likely: 0.8, late: 0.9, ..default },
+        }
+    }
+}
+
+impl Hold {
+    pub(crate) fn check(&self) -> Result<()> {
+        let Hold::Learned(hold) = self else { return Ok(()) };
+        let shares =
+            [("hold.sure", hold.sure), ("hold.likely", hold.likely), ("hold.late", hold.late)];
+        for (field, share) in shares {
+            if !(share > 0.0 && share < 1.0) {
+                return Err(Error::config(field, format!("must be between 0 and 1, got {share}")));
+            }
+        }
+        if hold.limit < hold.decide_by {
+            return Err(Error::config(
+                "hold.limit",
+                format!("must not be less than decide_by, {:?}", hold.decide_by),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// One member of a group as evidence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// Index of the member that it hangs on, always smaller than its own; `NONE` for a root.
+    pub(crate) parent: u32,
+    /// Evidence if an incident began with it.
+    pub(crate) founds: f64,
+    /// Evidence from its link, if what it hangs on is trouble.
+    pub(crate) follows: f64,
+    /// Evidence from its lifetime.
+    pub(crate) lasts: f64,
+}
+
+/// ln of the odds that a group is trouble.
+///
+/// The most favourable member is taken to have begun it: a noisy series may have been there first
+/// and the incident hang on it by chance. Members that speak against are taken to be bystanders,
+/// which costs nothing under either hypothesis. `scratch` is reused between calls.
+pub(crate) fn log_odds(parts: &[Part], scratch: &mut Vec<f64>) -> f64 {
+    scratch.clear();
+    scratch.resize(parts.len(), 0.0);
+    let mut best = f64::NEG_INFINITY;
+    // Parents come before children, so going backwards sees every subtree before its root.
+    for at in (0..parts.len()).rev() {
+        let part = &parts[at];
+        best = best.max(part.founds + part.lasts + scratch[at]);
+        if part.parent != NONE {
+            let follows = (part.follows + part.lasts + scratch[at]).max(0.0);
+            scratch[part.parent as usize] += follows;
+        }
+    }
+    best
+}
+
+/// ln of the odds of a probability.
+pub(crate) fn nats(probability: f64) -> f64 {
+    (probability / (1.0 - probability)).ln()
+}
+
+/// The probability of odds given as their logarithm.
+pub(crate) fn probability(nats: f64) -> f64 {
+    1.0 / (1.0 + (-nats).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(parent: u32, founds: f64, follows: f64, lasts: f64) -> Part {
+        Part { parent, founds, follows, lasts }
+    }
+
+    #[test]
+    fn evidence_adds_up_along_links() {
+        let mut scratch = Vec::new();
+        let parts = [part(NONE, -3.0, 0.0, 1.0), part(0, -3.0, 4.0, 0.5), part(1, -3.0, 2.0, 0.0)];
+        assert!((log_odds(&parts, &mut scratch) - (-3.0 + 1.0 + 4.0 + 0.5 + 2.0)).abs() < 1e-12);
+        assert!((log_odds(&parts[..1], &mut scratch) + 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_noisy_bystander_does_not_drown_what_hangs_on_it() {
+        let mut scratch = Vec::new();
+        let parts =
+            [part(NONE, -9.0, 0.0, -1.0), part(0, -1.0, 3.0, 2.0), part(0, -3.0, -5.0, 0.0)];
+        assert!((log_odds(&parts, &mut scratch) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn nats_and_probability_are_inverse() {
+        for p in [0.01, 0.5, 0.95] {
+            assert!((probability(nats(p)) - p).abs() < 1e-12);
+        }
+    }
+}

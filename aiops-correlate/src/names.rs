@@ -1,0 +1,36 @@
+//! Interned words: services, alert names and hosts as dense numbers (crate-private).
+
+use rustc_hash::FxHashMap;
+
+/// Word to number and back. Numbers are dense and never reused.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    words: Vec<Box<str>>,
+    numbers: FxHashMap<Box<str>, u32>,
+}
+
+impl Names {
+    pub(crate) fn intern(&mut self, word: &str) -> u32 {
+        if let Some(number) = self.numbers.get(word) {
+            return *number;
+        }
+        let number = u32::try_from(self.words.len()).expect("fewer than 2^32 different words");
+        self.words.push(word.into());
+        self.numbers.insert(word.into(), number);
+        number
+    }
+
+    /// The word; empty for a number that was never given out.
+    pub(crate) fn word(&self, number: u32) -> &str {
+        self.words.get(number as usize).map_or("", |word| word)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(|word| &**word)
+    }
+}
