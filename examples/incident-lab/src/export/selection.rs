@@ -94,9 +94,6 @@ const METRICS: &[(&str, Option<Only>)] = &[
     ("service_cpu_throttled_seconds_total", None),
     ("service_memory_resident_bytes", None),
     ("service_memory_cache_bytes", None),
-    ("service_disk_read_bytes_total", None),
-    ("service_disk_written_bytes_total", None),
-    ("service_disk_writes_total", None),
     // PostgreSQL.
     ("pg_up", None),
     ("pg_limits_max_connections", None),

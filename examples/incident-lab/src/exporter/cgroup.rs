@@ -33,12 +33,6 @@ pub struct Usage {
     pub resident_bytes: Option<u64>,
     /// Page cache charged to the group, in bytes.
     pub cache_bytes: Option<u64>,
-    /// Bytes read from block devices.
-    pub read_bytes: Option<u64>,
-    /// Bytes written to block devices.
-    pub written_bytes: Option<u64>,
-    /// Writes to block devices.
-    pub writes: Option<u64>,
 }
 
 const NANOSECONDS: f64 = 1e-9;
@@ -54,8 +48,6 @@ impl CgroupCollector {
         };
         let stat = file("cpu", "cpu.stat");
         let memory = file("memory", "memory.stat");
-        let bytes = file("blkio", "blkio.throttle.io_service_bytes");
-        let operations = file("blkio", "blkio.throttle.io_serviced");
         let keyed = |text: &Option<String>, key: &str| value_of(text.as_deref()?, key);
         Usage {
             cpu_seconds: file("cpuacct", "cpuacct.usage")
@@ -64,15 +56,12 @@ impl CgroupCollector {
             throttled_seconds: keyed(&stat, "throttled_time").map(|n| n as f64 * NANOSECONDS),
             resident_bytes: keyed(&memory, "total_rss"),
             cache_bytes: keyed(&memory, "total_cache"),
-            read_bytes: bytes.as_deref().map(|text| sum_of(text, "Read")),
-            written_bytes: bytes.as_deref().map(|text| sum_of(text, "Write")),
-            writes: operations.as_deref().map(|text| sum_of(text, "Write")),
         }
     }
 
     /// Whether the hierarchies are there at all.
     pub fn available(root: &Path) -> bool {
-        ["cpu", "cpuacct", "memory", "blkio"]
+        ["cpu", "cpuacct", "memory"]
             .iter()
             .all(|name| root.join(name).join("cgroup.procs").exists())
     }
@@ -83,18 +72,6 @@ fn value_of(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// Sum over devices in lines of `major:minor operation value`. A volume on a loop device shows up
-/// there and again on the disk below, but the second belongs to the kernel's own group.
-fn sum_of(text: &str, operation: &str) -> u64 {
-    text.lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let (_, found, value) = (words.next()?, words.next()?, words.next()?);
-            (found == operation).then(|| value.parse::<u64>().ok())?
-        })
-        .sum()
-}
-
 /// Name, help, unit and value of one metric.
 type Described<T> = (&'static str, &'static str, Option<Unit>, fn(&Usage) -> Option<T>);
 
@@ -102,7 +79,7 @@ impl Collector for CgroupCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let usages: Vec<(&str, Usage)> =
             self.services.iter().map(|service| (service.as_str(), self.read(service))).collect();
-        let counters: [Described<f64>; 5] = [
+        let counters: [Described<f64>; 2] = [
             ("service_cpu", "Processor time used", Some(Unit::Seconds), |u| u.cpu_seconds),
             (
                 "service_cpu_throttled",
@@ -110,13 +87,6 @@ impl Collector for CgroupCollector {
                 Some(Unit::Seconds),
                 |u| u.throttled_seconds,
             ),
-            ("service_disk_read", "Read from disk", Some(Unit::Bytes), |u| {
-                u.read_bytes.map(|b| b as f64)
-            }),
-            ("service_disk_written", "Written to disk", Some(Unit::Bytes), |u| {
-                u.written_bytes.map(|b| b as f64)
-            }),
-            ("service_disk_writes", "Writes to disk", None, |u| u.writes.map(|b| b as f64)),
         ];
         for (name, help, unit, value) in counters {
             let mut metric =
@@ -151,11 +121,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keyed_and_per_device_files_are_read() {
+    fn keyed_files_are_read() {
         assert_eq!(value_of("nr_periods 5\nthrottled_time 700\n", "throttled_time"), Some(700));
         assert_eq!(value_of("throttled_time_x 700\n", "throttled_time"), None);
-        let io = "7:0 Read 10\n7:0 Write 20\n7:0 Total 30\n254:0 Write 5\nTotal 35\n";
-        assert_eq!((sum_of(io, "Read"), sum_of(io, "Write")), (10, 25));
     }
 
     #[test]
