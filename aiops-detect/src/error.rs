@@ -41,6 +41,9 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A noun of `aiops-core` refused what it was given.
+    #[error(transparent)]
+    Core(#[from] aiops_core::Error),
     /// A saved state could not be read; the detector or bank was left as it was.
     #[error("saved state rejected")]
     Snapshot(#[from] SnapshotError),

@@ -30,6 +30,10 @@
 //!
 //! # Features
 //! `testing`: conformance functions that judge any implementation of the traits.
+#![allow(
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "conditions that must hold are written down and negated, so that NaN fails too"
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bank;

@@ -2,7 +2,7 @@
 
 use aiops_detect::{
     testing::{check_bank, check_detector},
-    tier1::{EwmaConfig, RobustConfig},
+    tier1::{EwmaConfig, GuardConfig, RobustConfig},
 };
 
 #[test]
@@ -17,4 +17,15 @@ fn robust() {
     let make = || RobustConfig::default().build().unwrap();
     check_detector(make);
     check_bank(|| RobustConfig::default().build_bank().unwrap(), make, 0.0);
+}
+
+#[test]
+fn guard() {
+    for (lower, consecutive) in [(None, 1), (Some(45.0), 3)] {
+        let config =
+            GuardConfig { lower, upper: Some(60.0), consecutive, ..GuardConfig::default() };
+        let make = || config.clone().build().unwrap();
+        check_detector(make);
+        check_bank(|| config.clone().build_bank().unwrap(), make, 0.0);
+    }
 }

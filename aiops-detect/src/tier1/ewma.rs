@@ -26,7 +26,7 @@ pub struct EwmaConfig {
     /// Least scale, as a share of the mean, so that a series that was constant is not flagged for
     /// its last digit. Default 0.001.
     pub relative_floor: f64,
-    /// Least scale in the unit of the series, at least 1e-100. Default 1e-9.
+    /// Least scale in the unit of the series, at least 1e-50. Default 1e-9.
     pub absolute_floor: f64,
 }
 
@@ -64,9 +64,12 @@ impl EwmaConfig {
         positive("half_life", self.half_life)?;
         probability("false_positive_rate", self.false_positive_rate)?;
         not_negative("relative_floor", self.relative_floor)?;
-        positive("absolute_floor", self.absolute_floor)?;
-        if !(self.absolute_floor >= 1e-100 && self.absolute_floor <= 1e100) {
-            let reason = format!("must be within 1e-100 and 1e100, got {}", self.absolute_floor);
+        if self.relative_floor > 1e6 {
+            let reason = format!("must be at most 1e6, got {}", self.relative_floor);
+            return Err(crate::Error::config("relative_floor", reason));
+        }
+        if !(SMALLEST..=LARGEST).contains(&self.absolute_floor) {
+            let reason = format!("must be within 1e-50 and 1e100, got {}", self.absolute_floor);
             return Err(crate::Error::config("absolute_floor", reason));
         }
         let alpha = 1.0 - 0.5_f64.powf(1.0 / self.half_life);
@@ -99,7 +102,7 @@ impl EwmaConfig {
 /// about 1e-3 and wrap the detector in `Calibrated` to go further.
 ///
 /// A gap is answered with [`State::Gap`] and changes only the clock. Values are taken as at most
-/// 1e150 in size. Time O(1), memory 28 bytes a series.
+/// 1e100 in size. Time O(1), memory 28 bytes a series.
 ///
 /// Source: Finch 2009, "Incremental calculation of weighted mean and variance", section 9;
 /// deviations: the floor, and the warm-up.
@@ -151,27 +154,36 @@ pub(super) struct Rule {
     tail: Tail,
 }
 
-/// Larger values would overflow when squared.
-const LARGEST: f64 = 1e150;
+/// Values are cut to this size and floors are at least [`SMALLEST`], so that no square or quotient
+/// below overflows and the hot path needs no test for it.
+pub(super) const LARGEST: f64 = 1e100;
+const SMALLEST: f64 = 1e-50;
+
+/// Cuts a finite value to the largest size; two selects, which vectorise where `clamp` does not.
+#[inline(always)]
+pub(super) fn cut(value: f64) -> f64 {
+    let value = if value < LARGEST { value } else { LARGEST };
+    if value > -LARGEST { value } else { -LARGEST }
+}
 
 impl Rule {
     /// Squared standardised deviation of a finite value. Kept free of branches: the bank's sweep
     /// is this function, vectorised.
     #[inline(always)]
     pub(super) fn score(&self, mean: f64, variance: f64, value: f64) -> f64 {
-        let d = value.clamp(-LARGEST, LARGEST) - mean;
-        (d * d / self.scale_squared(mean, variance)).min(f64::MAX)
+        let d = cut(value) - mean;
+        d * d / self.scale_squared(mean, variance)
     }
 
     #[inline(always)]
-    fn scale_squared(&self, mean: f64, variance: f64) -> f64 {
+    pub(super) fn scale_squared(&self, mean: f64, variance: f64) -> f64 {
         variance + (self.relative * (mean * mean) + self.absolute)
     }
 
     /// Mean and variance after `value` with weight `alpha`, where `keep` is `1 - alpha`.
     #[inline(always)]
     pub(super) fn blend(mean: f64, variance: f64, value: f64, alpha: f64, keep: f64) -> (f64, f64) {
-        let d = value.clamp(-LARGEST, LARGEST) - mean;
+        let d = cut(value) - mean;
         (mean + alpha * d, keep * (variance + alpha * (d * d)))
     }
 

@@ -2,19 +2,19 @@
 
 use aiops_core::{Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter, Timestamp};
 
-use super::ewma::{Moments, Rule};
+use super::ewma::{LARGEST, Moments, Rule};
 use crate::{DetectorBank, Flagged, Result, Tally, Tier, Verdict, bank::same_length};
 
 /// Series per block. A block whose series are all warm is swept without looking at clocks and
 /// counts; 64 of each column stay in the first-level cache between the two passes of a sweep.
 const BLOCK: usize = 64;
 
-/// [`Ewma`](super::Ewma) for very many series: the same verdicts bit for bit, 28.2 bytes a series.
+/// [`Ewma`](super::Ewma) for very many series: the same verdicts bit for bit, 29 bytes a series.
 ///
 /// [`sweep`](DetectorBank::sweep) is the fast way: one step of all series is a dense pass over two
 /// columns, about a nanosecond a series. [`update`](DetectorBank::update) with ids in random order
 /// touches four cache lines a sample; when that is the usual case and the series do not fit the
-/// caches, a record bank keeps a series in one line.
+/// caches, [`GuardBank`](super::GuardBank) keeps a series in one line.
 #[derive(Debug, Clone)]
 pub struct EwmaBank {
     rule: Rule,
@@ -94,8 +94,10 @@ impl EwmaBank {
         verdict
     }
 
-    /// One step of a block whose series are all warm and older than the step.
-    fn sweep_block(
+    /// One step of a block whose series are all warm and older than the step, of values that are
+    /// either gaps or at most [`LARGEST`] in size. One pass, which the compiler vectorises; `GAPS`
+    /// says whether there are any, because masking them costs a tenth of the speed.
+    fn sweep_block<const GAPS: bool>(
         &mut self,
         first: usize,
         values: &[f64; BLOCK],
@@ -108,30 +110,30 @@ impl EwmaBank {
         let variance: &mut [f64; BLOCK] = (&mut self.variance[first..first + BLOCK])
             .try_into()
             .expect("columns are whole blocks");
+        // The verdicts of flagged rows are made of the state before the step.
+        let (mean_before, variance_before) = (*mean, *variance);
         let mut gaps = 0_u64;
         let mut over = 0_u64;
         for i in 0..BLOCK {
-            let gap = !values[i].is_finite();
-            // A gap is judged as if the mean had arrived, whose score is 0.
-            let value = if gap { mean[i] } else { values[i] };
-            let score = rule.score(mean[i], variance[i], value);
+            let gap = GAPS && !(values[i].abs() <= LARGEST);
+            // A gap deviates by nothing and is learnt with no weight.
+            let d = if gap { 0.0 } else { values[i] - mean[i] };
+            let alpha = if gap { 0.0 } else { rule.alpha };
+            let keep = if gap { 1.0 } else { rule.keep };
+            let score = d * d / rule.scale_squared(mean[i], variance[i]);
             scores[i] = score;
             gaps += u64::from(gap);
             over += u64::from(score >= rule.limit);
+            mean[i] += alpha * d;
+            variance[i] = keep * (variance[i] + alpha * (d * d));
         }
         if over > 0 {
-            // Rare, so the verdicts are made in a second look, while the old state still stands.
             for i in (0..BLOCK).filter(|&i| scores[i] >= rule.limit) {
-                let verdict = rule.verdict(mean[i], variance[i], values[i], scores[i]);
+                let verdict =
+                    rule.verdict(mean_before[i], variance_before[i], values[i], scores[i]);
                 let row = first + i;
                 flagged.push(Flagged { row, id: SeriesId(row as u32), verdict });
             }
-        }
-        for i in 0..BLOCK {
-            let gap = !values[i].is_finite();
-            let value = if gap { mean[i] } else { values[i] };
-            let keep = if gap { 1.0 } else { rule.keep };
-            (mean[i], variance[i]) = Rule::blend(mean[i], variance[i], value, rule.alpha, keep);
         }
         Tally { scored: BLOCK as u64 - gaps, flagged: over, gaps, ..Tally::default() }
     }
@@ -187,12 +189,17 @@ impl DetectorBank for EwmaBank {
         same_length(values.len(), scores.len())?;
         self.grow(values.len());
         let mut tally = Tally::default();
-        let (blocks, _) = values.as_chunks::<BLOCK>();
-        let (score_blocks, _) = scores.as_chunks_mut::<BLOCK>();
+        let (blocks, rest) = values.as_chunks::<BLOCK>();
+        let (score_blocks, rest_scores) = scores.as_chunks_mut::<BLOCK>();
         for (b, (block_values, block_scores)) in blocks.iter().zip(score_blocks).enumerate() {
             let Block { latest, warm, .. } = self.blocks[b];
-            if warm && time > latest {
-                tally += self.sweep_block(b * BLOCK, block_values, block_scores, flagged);
+            let odd = count_odd(block_values);
+            if warm && time > latest && (odd == 0 || !has_huge(block_values)) {
+                tally += if odd == 0 {
+                    self.sweep_block::<false>(b * BLOCK, block_values, block_scores, flagged)
+                } else {
+                    self.sweep_block::<true>(b * BLOCK, block_values, block_scores, flagged)
+                };
                 self.blocks[b].latest = time;
                 self.blocks[b].swept = time;
             } else {
@@ -201,8 +208,8 @@ impl DetectorBank for EwmaBank {
                 self.blocks[b].warm = self.seen[rows].iter().all(|n| *n >= self.rule.warm_up);
             }
         }
-        let rest = blocks.len() * BLOCK;
-        tally += self.sweep_rows(rest, time, &values[rest..], &mut scores[rest..], flagged);
+        let first = blocks.len() * BLOCK;
+        tally += self.sweep_part(first, time, rest, rest_scores, flagged);
         Ok(tally)
     }
 
@@ -245,6 +252,35 @@ impl DetectorBank for EwmaBank {
 }
 
 impl EwmaBank {
+    /// The last series, fewer than a block: as a block whose other values are gaps. The series behind
+    /// them may not exist yet, so their clocks must not move.
+    fn sweep_part(
+        &mut self,
+        first: usize,
+        time: Timestamp,
+        values: &[f64],
+        scores: &mut [f64],
+        flagged: &mut Vec<Flagged>,
+    ) -> Tally {
+        let rows = first..first + values.len();
+        let usual = !values.is_empty()
+            && time > self.blocks[first / BLOCK].latest
+            && self.seen[rows.clone()].iter().all(|n| *n >= self.rule.warm_up)
+            && !has_huge(values);
+        if !usual {
+            return self.sweep_rows(first, time, values, scores, flagged);
+        }
+        let mut block_values = [f64::NAN; BLOCK];
+        let mut block_scores = [0.0; BLOCK];
+        block_values[..values.len()].copy_from_slice(values);
+        let mut tally = self.sweep_block::<true>(first, &block_values, &mut block_scores, flagged);
+        tally.gaps -= (BLOCK - values.len()) as u64;
+        scores.copy_from_slice(&block_scores[..values.len()]);
+        self.last[rows].fill(time);
+        self.blocks[first / BLOCK].latest = time;
+        tally
+    }
+
     /// A sweep that looks at every series' clock and count.
     fn sweep_rows(
         &mut self,
@@ -266,4 +302,14 @@ impl EwmaBank {
         }
         tally
     }
+}
+
+/// How many values are gaps or too large for the arithmetic of a block.
+fn count_odd(values: &[f64; BLOCK]) -> u64 {
+    values.iter().map(|v| u64::from(!(v.abs() <= LARGEST))).sum()
+}
+
+/// Whether any value is finite but too large for the arithmetic of a block.
+fn has_huge(values: &[f64]) -> bool {
+    values.iter().any(|v| v.is_finite() && v.abs() > LARGEST)
 }

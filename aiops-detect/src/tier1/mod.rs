@@ -6,10 +6,12 @@
 
 mod ewma;
 mod ewma_bank;
+mod guard;
 mod robust;
 mod robust_bank;
 
 pub use ewma::{Ewma, EwmaConfig};
 pub use ewma_bank::EwmaBank;
+pub use guard::{Guard, GuardBank, GuardConfig};
 pub use robust::{Robust, RobustConfig};
 pub use robust_bank::RobustBank;

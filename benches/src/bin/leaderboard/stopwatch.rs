@@ -25,7 +25,6 @@ pub(crate) fn wall_seconds(work: impl FnOnce()) -> f64 {
 }
 
 /// Best CPU seconds of `rounds` alternate runs of two contenders, after one warm-up run of each.
-#[allow(dead_code, reason = "until the first row is registered")]
 pub(crate) fn compare(
     rounds: usize,
     mut ours: impl FnMut(),
