@@ -1,1 +1,52 @@
-//! Decoders from monitoring wire formats to the aiops vocabulary, and the normaliser behind them
+//! Decoders from monitoring wire formats to the aiops vocabulary, and the normaliser behind them.
+//!
+//! ```text
+//! bytes ──▶ Decoder ──▶ Sink ═ Normaliser ──▶ Inbox ──▶ detect, correlate
+//!           one a format       one schema     columns of samples, alerts, events
+//! ```
+//!
+//! - A [`Decoder`] reads bodies of one wire format within [`Limits`] and counts in a [`Tally`] what
+//!   it accepted and, by typed [`Rejection`]s, what not. They live in [`decode`].
+//! - The [`Normaliser`] resolves tenant and service, adds what [`MappingTable`]s know, infers what a
+//!   metric measures ([`SeriesInfo`]), turns counters into rates and interns series to dense ids.
+//! - The [`Inbox`] holds the result in columns that a bank of detectors takes as they are.
+//!
+//! No socket, no runtime and no clock: a body and the time of its arrival are arguments.
+//!
+//! ```
+//! use aiops_core::{MetricKind, Timestamp};
+//! use aiops_observe::{Decoder, Inbox, NormaliserConfig, decode::CsvSamples};
+//!
+//! let mut normaliser = NormaliserConfig::default().build()?;
+//! let mut inbox = Inbox::default();
+//! let body = b"time,name,value,job\n60,http_request_duration_seconds_p99,0.25,shop/api\n";
+//! let now = Timestamp::from_secs(61);
+//! CsvSamples::default().decode(body, now, &mut normaliser.sink(&mut inbox))?;
+//!
+//! for (id, sample) in inbox.batch().iter() {
+//!     let (key, info) = (normaliser.key(id).unwrap(), normaliser.info(id).unwrap());
+//!     assert_eq!((key.service(), info.kind, sample.value), (Some("api"), MetricKind::Latency, 0.25));
+//! }
+//! # Ok::<(), aiops_observe::Error>(())
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod decode;
+mod error;
+mod identity;
+mod inbox;
+mod limits;
+mod normalise;
+mod tally;
+mod time;
+mod wire;
+
+pub use error::{Error, Result};
+pub use inbox::Inbox;
+pub use limits::Limits;
+pub use normalise::{
+    KindRule, MappingTable, Normaliser, NormaliserConfig, NormaliserCounts, NormalisingSink,
+    Pattern, Sender, SeriesInfo, ServiceRule, Take,
+};
+pub use tally::{Rejection, Tally};
+pub use wire::{Declared, Decoder, Form, NAME, Sink, WireLabels, WireSeries};

@@ -1,0 +1,19 @@
+//! The normaliser: one schema behind all formats.
+
+mod counter;
+mod enrich;
+mod kind;
+mod known;
+mod pattern;
+mod sender;
+mod series;
+mod service;
+mod unit;
+mod words;
+
+pub use enrich::MappingTable;
+pub use kind::{KindRule, SeriesInfo};
+pub use pattern::Pattern;
+pub use sender::{NormalisingSink, Sender};
+pub use series::{Normaliser, NormaliserConfig, NormaliserCounts};
+pub use service::{ServiceRule, Take};
