@@ -1,3 +1,142 @@
-//! The reference pipeline.
+//! The reference pipeline: a recorded incident through every stage, in a straight line.
+//!
+//! ```text
+//! row of the recording
+//!   -> observe    counters as rates, canonical units, dense ids
+//!   -> detect     two banks; flagged samples become anomalies, anomalies become alerts
+//!   -> correlate  with recorded alerts and changes: few incidents, each decision explained
+//!   -> rank       services and changes by probability, with evidence
+//!   -> act        runbook, plan, approval, dry run, verification, audit record
+//! ```
+//!
+//! [`replay`] is the page to copy: one function a stage, one pass over time. Everything happens in
+//! the time of the recording and nothing looks ahead: what is decided at a second is decided with
+//! the rows up to that second. [`recording::Truth`] is read by none of it; [`judge`] compares at
+//! the very end.
+//!
+//! The rest is what surrounds a pipeline: reading ([`recording`]), telling ([`print`], [`json`],
+//! [`report`]).
 
+mod correlate;
+mod detect;
+mod error;
+pub mod json;
+pub mod judge;
+mod observe;
+pub mod print;
+mod rank;
 pub mod recording;
+pub mod report;
+mod settings;
+mod stopwatch;
+pub mod story;
+pub mod words;
+
+use std::collections::BTreeMap;
+
+use aiops_core::{IncidentId, Timestamp};
+use aiops_correlate::Correlator;
+
+pub use error::{Error, Result};
+pub use settings::Settings;
+
+use correlate::Correlate;
+use detect::Detect;
+use observe::Observe;
+use rank::Rank;
+use recording::Recording;
+use stopwatch::Stopwatch;
+use story::{ActionStory, Funnel, IncidentStory, RankedAt, Story};
+
+/// Runs a recording through every stage. `progress` is told each second that is done.
+///
+/// # Errors
+/// When settings are out of range, or a stage refuses what another made: never for the content of
+/// the recording, which was checked when it was opened.
+pub fn replay(
+    recording: &Recording,
+    settings: &Settings,
+    progress: &mut dyn FnMut(Timestamp),
+) -> Result<Story> {
+    let mut watch = Stopwatch::new();
+    let mut observe = Observe::new(recording)?;
+    let mut detect = Detect::new(settings, &observe)?;
+    let mut correlate = Correlate::new(settings, recording)?;
+    let rank = Rank::new(settings, &recording.topology, &recording.changes, &observe)?;
+    let mut rankings: BTreeMap<IncidentId, Vec<RankedAt>> = BTreeMap::new();
+
+    for (second, &now) in recording.times.iter().enumerate() {
+        watch.time("observe", || observe.normalise(second));
+        let alerts = watch.time("detect", || {
+            detect.detect(&observe.batch(), observe.normaliser.interner(), now)
+        })?;
+        watch.time("correlate", || correlate.correlate(alerts, now));
+        for incident in correlate.open_incidents() {
+            let earlier = rankings.entry(incident.id).or_default();
+            if earlier.last().is_some_and(|last| now.since(last.at) < settings.rank_every) {
+                continue;
+            }
+            let ranking =
+                watch.time("rank", || rank.rank(&incident, &observe, &detect.anomalies, now))?;
+            earlier.push(RankedAt { at: now, ranking });
+        }
+        progress(now);
+    }
+    Ok(tell(recording, observe, detect, correlate, rankings, watch))
+}
+
+/// Gathers what the stages found.
+fn tell(
+    recording: &Recording,
+    observe: Observe<'_>,
+    detect: Detect,
+    correlate: Correlate<'_>,
+    mut rankings: BTreeMap<IncidentId, Vec<RankedAt>>,
+    watch: Stopwatch,
+) -> Story {
+    let known = correlate.funnel.incidents().into_iter();
+    let incidents = known.filter_map(|id| correlate.funnel.incident(id));
+    let incidents: Vec<IncidentStory> = incidents
+        .filter(|incident| !matches!(incident.state, aiops_core::IncidentState::Merged(_)))
+        .map(|incident| IncidentStory {
+            rankings: rankings.remove(&incident.id).unwrap_or_default(),
+            action: ActionStory::NotReached(vec![]),
+            incident,
+        })
+        .collect();
+    let alerts = correlate.settled();
+    let shown = |story: &&IncidentStory| story.incident.shown_at.is_some();
+    let funnel = Funnel {
+        series: observe.infos.len() as u64,
+        samples: detect.tallies[0].scored + detect.tallies[0].warming_up,
+        flagged: detect.tallies.iter().map(|tally| tally.flagged).sum(),
+        anomalies: detect.anomalies.len() as u64,
+        detector_alerts: detect.anomalies.len() as u64,
+        recorded_alerts: recording.alerts.len() as u64,
+        hidden_alerts: alerts.iter().filter(|alert| alert.is_hidden()).count() as u64,
+        incidents: incidents.iter().filter(shown).count() as u64,
+        discarded: incidents.iter().filter(|story| !shown(story)).count() as u64,
+        acted_on: incidents.iter().filter(|story| story.plan().is_some()).count() as u64,
+    };
+    Story {
+        name: recording.about.name.clone(),
+        start: recording.start(),
+        end: recording.end(),
+        flaws: recording.flaws.clone(),
+        funnel,
+        topology: recording.topology.clone(),
+        metrics: observe.metrics,
+        units: observe.units,
+        anomalies: detect.anomalies,
+        alerts,
+        changes: recording.changes.clone(),
+        incidents,
+        timings: watch.laps(),
+        score: None,
+    }
+}
+
+/// The report about a replay, as one self-contained page.
+pub fn report(story: &Story, settings: &Settings) -> String {
+    report::page(story, &|row| detect::verdicts(settings, &story.metrics, row))
+}

@@ -1,0 +1,190 @@
+//! What a person reads on the terminal.
+
+use std::fmt::{self, Write};
+
+use aiops_core::{Outcome, Timestamp};
+
+use crate::judge::Score;
+use crate::story::{ActionStory, IncidentStory, PlanStory, Story};
+use crate::words;
+
+/// Writes the whole replay.
+///
+/// # Errors
+/// Those of the writer.
+pub fn print(story: &Story, out: &mut dyn Write) -> fmt::Result {
+    let length = words::span(story.end.seconds_after(story.start));
+    writeln!(out, "{}: {length} of telemetry, {}", story.name, words::date(story.start))?;
+    if !story.flaws.is_empty() {
+        writeln!(out, "\nFlaws of the recording\n{}", indent(&story.flaws.to_string()))?;
+    }
+    funnel(story, out)?;
+    match story.main_incident() {
+        Some(main) => {
+            timeline(story, main, out)?;
+            causes(main, out)?;
+            action(main, out)?;
+        }
+        None => writeln!(out, "\nNo incident was shown: nothing needed anybody's attention.")?,
+    }
+    others(story, out)?;
+    if let Some(score) = &story.score {
+        writeln!(out, "\nAgainst the truth\n  {}", judgement(score))?;
+    }
+    Ok(())
+}
+
+fn funnel(story: &Story, out: &mut dyn Write) -> fmt::Result {
+    let funnel = &story.funnel;
+    let rows = [
+        (funnel.samples, "samples", format!("of {} series", words::count(funnel.series))),
+        (funnel.anomalies, "anomalies", format!("from {} flagged samples", words::count(funnel.flagged))),
+        (
+            funnel.alerts(),
+            "alerts",
+            format!(
+                "{} from detectors, {} from recorded rules",
+                words::count(funnel.detector_alerts),
+                words::count(funnel.recorded_alerts)
+            ),
+        ),
+        (
+            funnel.incidents,
+            "incidents",
+            format!("shown; {} more resolved while they were held", words::count(funnel.discarded)),
+        ),
+        (funnel.acted_on, "plans", "asked for approval".to_owned()),
+    ];
+    writeln!(out, "\nFunnel")?;
+    for (number, name, note) in rows {
+        writeln!(out, "  {:>9} {name:<10} {note}", words::count(number))?;
+    }
+    Ok(())
+}
+
+fn timeline(story: &Story, main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
+    let about = &main.incident;
+    writeln!(out, "\n{} (incident {})", words::headline(main), about.id)?;
+    writeln!(out, "  {}", words::story(main))?;
+    let mut lines: Vec<(Timestamp, String)> = Vec::new();
+    for change in story.changes.iter().filter(|change| about.events.contains(&change.id)) {
+        lines.push((change.starts_at, format!("change: {}", change.title)));
+    }
+    // The detector's alerts are many; the report has them all.
+    for alert in &story.alerts {
+        let is_ours = alert.incident == Some(about.id) && !alert.alert.source.starts_with("detector");
+        if is_ours && !alert.is_hidden() && !alert.alert.is_resolved() {
+            let service = alert.alert.service.as_deref().unwrap_or("unknown service");
+            lines.push((alert.alert.received_at, format!("alert:  {} on {service}", alert.alert.name)));
+        }
+    }
+    lines.extend(about.timeline.iter().map(|entry| (entry.at, entry.reason.to_string())));
+    let mut leader = None;
+    for ranked in &main.rankings {
+        let Some(top) = ranked.ranking.top() else { continue };
+        if leader != Some(&top.cause) {
+            let text = format!("ranked: {} first, {}", top.cause, words::percent(top.probability));
+            lines.push((ranked.at, text));
+            leader = Some(&top.cause);
+        }
+    }
+    if let Some(plan) = main.plan() {
+        lines.push((plan.made_at, format!("plan:   {}, {}", plan.runbook, plan.approval.answer)));
+    }
+    lines.sort_by_key(|(at, _)| *at);
+    writeln!(out, "\nTime line (UTC, seconds since the first onset)")?;
+    for (at, text) in lines {
+        writeln!(out, "  {} {:>+5.0} s  {text}", words::clock(at), at.seconds_after(about.onset))?;
+    }
+    Ok(())
+}
+
+fn causes(main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
+    let Some(ranking) = main.ranking() else { return Ok(()) };
+    writeln!(out, "\nRanked causes")?;
+    for (index, candidate) in ranking.candidates.iter().take(5).enumerate() {
+        let (kind, cause) = (words::kind_of(&candidate.cause), &candidate.cause);
+        writeln!(out, "  {}. {:>6}  {kind} {cause}", index + 1, words::percent(candidate.probability))?;
+        for evidence in candidate.evidence.iter().take(if index == 0 { 5 } else { 2 }) {
+            writeln!(out, "             {}", words::evidence(evidence))?;
+        }
+    }
+    writeln!(out, "     {:>6}  something that was not looked at", words::percent(ranking.unknown))
+}
+
+fn action(main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
+    match &main.action {
+        ActionStory::NotReached(reasons) => {
+            writeln!(out, "\nNo plan")?;
+            reasons.iter().try_for_each(|reason| writeln!(out, "  {reason}"))
+        }
+        ActionStory::Planned(plan) => self::plan(plan, out),
+    }
+}
+
+/// A plan, as it is shown when approval is asked and after it ran.
+///
+/// # Errors
+/// Those of the writer.
+pub fn plan(plan: &PlanStory, out: &mut dyn Write) -> fmt::Result {
+    writeln!(out, "\nPlan: {} (runbook {}, made at {})", plan.title, plan.runbook, words::clock(plan.made_at))?;
+    for reason in &plan.because {
+        writeln!(out, "  because {reason}")?;
+    }
+    writeln!(out, "  touches {}", if plan.blast_radius.is_empty() { "nothing".to_owned() } else { plan.blast_radius.join(", ") })?;
+    for (index, step) in plan.steps.iter().enumerate() {
+        writeln!(out, "  {}. {} [{}]", index + 1, step.title, step.state.replace('_', " "))?;
+        writeln!(out, "{}", indent(&indent(&step.does)))?;
+    }
+    writeln!(out, "  {} by {}: {}", plan.approval.answer, plan.approval.by, plan.approval.how)?;
+    writeln!(out, "  ended: {}", plan.state.replace('_', " "))?;
+    let found = match plan.outcome {
+        Some(Outcome::Ok) => "the trouble is over and nothing got worse",
+        Some(Outcome::Worse) => "worse than before",
+        Some(Outcome::Inconclusive) => "inconclusive",
+        None => "nothing ran, nothing to verify",
+    };
+    writeln!(out, "  verification: {found}")?;
+    plan.verification.iter().try_for_each(|reason| writeln!(out, "    {reason}"))?;
+    writeln!(out, "  audit record: {} entries", plan.audit.len())
+}
+
+fn others(story: &Story, out: &mut dyn Write) -> fmt::Result {
+    let main = story.main_incident().map(|main| main.incident.id);
+    let others = || story.incidents.iter().filter(|other| Some(other.incident.id) != main);
+    if others().next().is_none() {
+        return Ok(());
+    }
+    writeln!(out, "\nOther incidents")?;
+    for other in others() {
+        let shown = if other.incident.shown_at.is_some() { "" } else { ", never shown" };
+        let (about, state) = (&other.incident, other.incident.state.name());
+        writeln!(out, "  {} {} ({state}{shown}, {} alerts)", words::clock(about.onset), about.title, about.alerts.len())?;
+    }
+    Ok(())
+}
+
+/// How well it did, in one line.
+pub fn judgement(score: &Score) -> String {
+    let Some(fault) = &score.fault else {
+        return format!(
+            "harmless: {} incidents shown, {} reached the action stage",
+            score.shown_beside, score.acted_in_error
+        );
+    };
+    let after = |seconds: Option<f64>| seconds.map_or("never".to_owned(), words::span);
+    let rank = match score.rank {
+        Some(rank) => format!("true root ranked {rank} with {}", words::percent(score.probability)),
+        None => "true root not ranked".to_owned(),
+    };
+    format!(
+        "{fault}: {rank}; after {} the incident was shown, after {} the root was ranked first, after {} for good",
+        after(score.to_incident_s),
+        after(score.to_cause_s),
+        after(score.to_lasting_cause_s),
+    )
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
