@@ -23,6 +23,8 @@
 mod analyzer;
 mod context;
 mod error;
+pub mod eval;
+mod independence;
 mod prepare;
 mod rank;
 mod stats;
@@ -34,4 +36,7 @@ pub use analyzer::RootCauseAnalyzer;
 pub use context::{Context, MetricInfo};
 pub use error::{Error, Result};
 pub use prepare::{Deviation, PrepareConfig, Prepared, Suspect};
-pub use rank::{Bayes, BayesConfig, ChangeConfig, DefaultConfig, MagnitudeConfig};
+pub use rank::{
+    Bayes, BayesConfig, ChangeConfig, CorrelationRanking, DefaultConfig, MagnitudeConfig,
+    PublishedScorer, RobustConfig, RobustScorer, Scale,
+};

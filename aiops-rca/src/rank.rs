@@ -2,12 +2,16 @@
 
 mod bayes;
 mod changes;
+mod correlation;
 mod default;
 mod evidence;
 mod magnitude;
 mod prior;
+mod scorer;
 
 pub use bayes::{Bayes, BayesConfig};
 pub use changes::ChangeConfig;
+pub use correlation::CorrelationRanking;
 pub use default::DefaultConfig;
 pub use magnitude::MagnitudeConfig;
+pub use scorer::{PublishedScorer, RobustConfig, RobustScorer, Scale};

@@ -48,6 +48,32 @@ pub(crate) fn upper_mean(values: &mut [f64], share: f64) -> f64 {
     kept.iter().sum::<f64>() / keep as f64
 }
 
+/// Pearson's correlation over the steps where both are finite; 0 when either is constant.
+pub(crate) fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let pairs: Vec<(f64, f64)> = a
+        .iter()
+        .zip(b)
+        .filter(|(x, y)| x.is_finite() && y.is_finite())
+        .map(|(&x, &y)| (x, y))
+        .collect();
+    let n = pairs.len() as f64;
+    if pairs.len() < 3 {
+        return 0.0;
+    }
+    let (ma, mb) =
+        (pairs.iter().map(|p| p.0).sum::<f64>() / n, pairs.iter().map(|p| p.1).sum::<f64>() / n);
+    let (mut saa, mut sbb, mut sab) = (0.0, 0.0, 0.0);
+    for (x, y) in pairs {
+        let (dx, dy) = (x - ma, y - mb);
+        saa += dx * dx;
+        sbb += dy * dy;
+        sab += dx * dy;
+    }
+    // A constant column may keep a rounding residue: compare with the size of its values.
+    let flat = |s: f64, m: f64| s <= 1e-24 * (m * m).max(f64::MIN_POSITIVE) * n;
+    if flat(saa, ma) || flat(sbb, mb) { 0.0 } else { (sab / (saa * sbb).sqrt()).clamp(-1.0, 1.0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +100,12 @@ mod tests {
         assert_eq!(upper_mean(&mut [0.0, 8.0, 0.0, 6.0], 0.5), 7.0);
         assert_eq!(upper_mean(&mut [5.0], 0.1), 5.0);
         assert_eq!(upper_mean(&mut [], 0.5), 0.0);
+    }
+
+    #[test]
+    fn constants_correlate_with_nothing() {
+        assert_eq!(correlation(&[0.1; 9], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]), 0.0);
+        let r = correlation(&[1.0, 2.0, 3.0, f64::NAN], &[2.0, 4.0, 6.0, 0.0]);
+        assert!((r - 1.0).abs() < 1e-15);
     }
 }

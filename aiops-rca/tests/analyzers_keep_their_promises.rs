@@ -3,12 +3,19 @@
 #![cfg(feature = "testing")]
 
 use aiops_rca::testing::{SyntheticIncident, check_analyzer};
-use aiops_rca::{BayesConfig, DefaultConfig, RootCauseAnalyzer};
+use aiops_rca::{
+    BayesConfig, CorrelationRanking, DefaultConfig, PublishedScorer, RobustConfig,
+    RootCauseAnalyzer, Scale,
+};
 
 fn analyzers() -> Vec<Box<dyn RootCauseAnalyzer>> {
     vec![
         Box::new(DefaultConfig::default().build().expect("defaults are valid")),
         Box::new(BayesConfig::default().build().expect("defaults are valid")),
+        Box::new(RobustConfig::default().build().expect("defaults are valid")),
+        Box::new(PublishedScorer { scale: Scale::InterquartileRange }),
+        Box::new(PublishedScorer { scale: Scale::StandardDeviation }),
+        Box::new(CorrelationRanking),
     ]
 }
 
@@ -22,7 +29,8 @@ fn the_manual_holds() {
 #[test]
 fn the_plain_incident_is_solved() {
     let incident = SyntheticIncident::named(str::to_owned);
-    for analyzer in analyzers() {
+    // The others are controls: nobody promises that they find it.
+    for analyzer in analyzers().into_iter().take(3) {
         let ranking = analyzer.rank(&incident.context()).expect("a well-formed context");
         let top = ranking.top().and_then(|c| c.cause.service());
         assert_eq!(top, Some(incident.root.as_str()), "{}", analyzer.id());
