@@ -40,6 +40,7 @@ mod bank;
 mod batch;
 mod detector;
 mod error;
+pub mod eval;
 mod policy;
 mod saved;
 mod tail;
