@@ -37,6 +37,7 @@ mod identity;
 mod inbox;
 mod limits;
 mod normalise;
+mod proto;
 mod tally;
 mod time;
 mod wire;
