@@ -16,7 +16,7 @@ usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
 COMMAND=${1:-help}
 shift || true
-SLOT=0 FAULT='' SEED=1 OUT='' BIN='' WARMUP_SECONDS=60 PHASES=()
+SLOT=0 FAULT='' SEED=1 OUT='' BIN='' PAUSE_PID='' WARMUP_SECONDS=60 PHASES=()
 while (($#)); do
     (($# > 1)) || { usage >&2; exit 2; }
     case $1 in
@@ -64,20 +64,30 @@ prepare() {
     read -ra VERSIONS <<<"$PLAN_VERSIONS"
 }
 
+# pause SECONDS: sleeps so that a signal is heeded at once, not at the end.
+pause() {
+    sleep "$1" &
+    PAUSE_PID=$!
+    wait "$PAUSE_PID"
+    PAUSE_PID=''
+}
+
 sleep_until() { # seconds since the epoch
     local left=$(($1 * 1000 - $(now_ms)))
-    if ((left > 0)); then sleep "$((left / 1000)).$(printf %03d $((left % 1000)))"; fi
+    if ((left > 0)); then pause "$((left / 1000)).$(printf %03d $((left % 1000)))"; fi
 }
 
 record() {
     [[ -n $OUT ]] || die "--out DIR is missing"
     [[ ! -e $WORK/pid ]] || die "lane $SLOT is in use ($WORK/pid exists); 'run.sh down --slot $SLOT' frees it"
     local start fault_at heal_at end fault_ms heal_ms event
-    trap 'lab_down' EXIT
+    local routine_pid=''
+    # shellcheck disable=SC2154 # set by the time the trap runs
+    trap 'kill $routine_pid $PAUSE_PID 2>/dev/null || true; lab_down' EXIT
     trap 'exit 130' INT TERM
     lab_up
     log "warming up for $WARMUP_SECONDS s"
-    sleep "$WARMUP_SECONDS"
+    pause "$WARMUP_SECONDS"
     start=$(($(date +%s) + 1))
     fault_at=$((start + PLAN_NORMAL_SECONDS))
     heal_at=$((fault_at + PLAN_FAULT_SECONDS))
@@ -85,12 +95,13 @@ record() {
     log "recording $((end - start)) s, fault at +$PLAN_NORMAL_SECONDS s for $PLAN_FAULT_SECONDS s"
     (
         # Routine changes keep their own time, in the fault too.
+        trap 'kill $PAUSE_PID 2>/dev/null; exit' TERM
         for event in $PLAN_ROUTINE; do
             sleep_until $((start + ${event%%:*}))
             routine "${event##*:}"
         done
     ) &
-    local routine_pid=$!
+    routine_pid=$!
     if [[ $FAULT == cpu-starvation ]]; then
         sleep_until $((fault_at - 12))
         measure_cpu_starvation

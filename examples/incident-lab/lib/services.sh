@@ -185,6 +185,8 @@ start_load() {
 }
 
 lab_up() {
+    # Left over from a run that failed: its logs were kept until now.
+    rm -rf "$WORK"
     mkdir -p "$WORK"/{log,pid}
     chmod 755 "$WORK"
     : >"$WORK/changes.jsonl"
@@ -216,5 +218,6 @@ lab_down() {
             if [[ -d $group ]]; then rmdir "$group" 2>/dev/null || true; fi
         done
     done
+    rm -rf "$WORK/pid"
     log "down"
 }

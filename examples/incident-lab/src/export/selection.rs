@@ -169,8 +169,8 @@ const METRICS: &[(&str, Option<Only>)] = &[
     ("node_disk_written_bytes_total", None),
     ("node_disk_writes_completed_total", None),
     ("node_disk_write_time_seconds_total", None),
-    ("node_network_receive_bytes_total", None),
-    ("node_network_transmit_bytes_total", None),
+    ("node_network_receive_bytes_total", Some(("device", &["eth0"]))),
+    ("node_network_transmit_bytes_total", Some(("device", &["eth0"]))),
     ("node_filefd_allocated", None),
     ("node_context_switches_total", None),
     ("node_forks_total", None),
@@ -236,12 +236,17 @@ fn column(series: RawSeries, kinds: &BTreeMap<String, String>) -> Option<Column>
     })
 }
 
+/// Counters that the PostgreSQL exporter declares without a type.
+const UNDECLARED_COUNTERS: [&str; 2] =
+    ["pg_stat_database_active_time", "pg_stat_database_idle_in_transaction_time"];
+
 /// Histogram parts and OpenMetrics counters are declared under their base name.
 fn kind(name: &str, kinds: &BTreeMap<String, String>) -> &'static str {
     let declared = |name: &str| kinds.get(name).map(String::as_str);
     let base = |suffix: &str| name.strip_suffix(suffix).and_then(declared);
     let counts = |kind: Option<&str>| matches!(kind, Some("counter" | "histogram" | "summary"));
-    if declared(name) == Some("counter")
+    if UNDECLARED_COUNTERS.contains(&name)
+        || declared(name) == Some("counter")
         || base("_total") == Some("counter")
         || counts(base("_count"))
         || counts(base("_sum"))
