@@ -1,1 +1,44 @@
 //! Runbooks that may be trusted: approval, journal, verification, rollback, audit
+
+pub mod approve;
+pub mod approver;
+pub mod audit;
+pub mod blast;
+pub mod book;
+pub mod canonical;
+mod error;
+pub mod engine;
+pub mod executor;
+pub mod gates;
+mod journal;
+pub mod machine;
+pub mod matcher;
+pub mod modes;
+pub mod notify;
+pub mod plan;
+pub mod runbook;
+pub mod secret;
+mod situation;
+pub mod timer;
+pub mod verify;
+mod world;
+
+pub use approve::{Answer, Approval, ApprovalPolicy, Approved, Question, Says, StaleApproval};
+pub use approver::{Approver, FixedApprover, Request, TerminalApprover};
+pub use blast::Blast;
+pub use canonical::Digest;
+pub use engine::{Delivered, Engine, EngineBuilder, EngineConfig, Proposal, StepPreview};
+pub use error::{Error, Result};
+pub use executor::{Call, Output, Permit, Preview, Probe, StepError, StepExecutor};
+pub use gates::{Gate, GateConfig, GateReport, Passage};
+pub use journal::JournalRecord;
+pub use machine::{Ending, Resolution, Run, State};
+pub use matcher::{Fit, Matches, Misfit, match_runbooks};
+pub use modes::{Mode, ModeSwitch};
+pub use notify::{LineNotifier, Message, Notifier, SendError};
+pub use plan::{Binding, Plan, PlanError, RunId};
+pub use runbook::{Library, Risk, Runbook};
+pub use situation::Situation;
+pub use timer::{ReplayClock, Timekeeper, WaitFor};
+pub use world::{StillWorld, World};
+pub use verify::{MetricFn, MetricQuery, Metrics, NoMetrics};

@@ -1,0 +1,358 @@
+//! The loop: ask the run what is due, do it, make what came of it durable, again.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aiops_core::Timestamp;
+
+use super::Engine;
+use crate::approver::Request;
+use crate::book::Closing;
+use crate::error::{Error, Result};
+use crate::gates::{GateReport, Passage};
+use crate::journal::{BookChange, CommitError, Loaded, Pending};
+use crate::machine::{Do, Event, Run, State, Transition};
+use crate::notify::Message;
+use crate::plan::RunId;
+use crate::timer::WaitFor;
+
+/// How an effect ended: with an event to record, or with news from the store.
+pub(super) enum Came {
+    /// This happened.
+    Event(Event),
+    /// Something else was recorded meanwhile, or the wait is over: look again.
+    LookAgain,
+}
+
+impl Engine {
+    /// Drives a run until it ends or needs a person.
+    ///
+    /// A run that another engine drives is left alone until that engine has been silent for the
+    /// lease time. What was under way when it stopped counts as unknown.
+    ///
+    /// # Errors
+    /// The run belongs to another engine, or the store failed: then it stays where it is, with
+    /// nothing undone that was done, and can be driven again.
+    pub async fn drive(&self, run: RunId) -> Result<Run> {
+        let mut loaded = self.take(run).await?;
+        let mut asked = false;
+        let result = loop {
+            let due = loaded.run.due();
+            if matches!(due, Do::Nothing | Do::AwaitPerson) {
+                break Ok(loaded.run);
+            }
+            if self.0.closing.load(Ordering::Acquire) && !loaded.run.holds_lease() {
+                break Err(Error::ShuttingDown);
+            }
+            let came = match due {
+                Do::CheckGates => match self.gates(&mut loaded).await {
+                    Ok(came) => came,
+                    Err(error) => break Err(error),
+                },
+                Do::Ask { until } => {
+                    if !asked {
+                        self.ask(&loaded.run).await?;
+                        asked = true;
+                    }
+                    self.wait(&mut loaded, until, WaitFor::Person).await?
+                }
+                Do::Wait { until } => self.wait(&mut loaded, until, WaitFor::Time).await?,
+                due => self.perform(&mut loaded, due).await?,
+            };
+            if let Came::Event(event) = came {
+                match self.commit(&loaded, event, BookChange::None).await {
+                    Ok(next) => {
+                        loaded = next;
+                        continue;
+                    }
+                    Err(CommitError::Moved | CommitError::BookMoved) => {}
+                    Err(CommitError::Other(error)) => break Err(error),
+                }
+            }
+            loaded = self.reload(run).await?;
+        };
+        self.forget_news(run);
+        result
+    }
+
+    /// Every run that no engine drives any more, or that this one drove before it was restarted.
+    /// Drive each of them.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn orphans(&self) -> Result<Vec<RunId>> {
+        let mine = self.0.incarnation.clone();
+        self.blocking(move |journal| {
+            let (now, mut found, mut after) = (journal.now()?, Vec::new(), None);
+            loop {
+                let page = journal.run_ids(after, 500)?;
+                let Some(last) = page.last() else { return Ok(found) };
+                after = Some(*last);
+                for run in page {
+                    let loaded = journal.load(run)?;
+                    let free = loaded
+                        .owner
+                        .as_ref()
+                        .is_none_or(|owner| owner.incarnation == mine || owner.until <= now);
+                    let goes_on = !matches!(loaded.run.due(), Do::Nothing | Do::AwaitPerson);
+                    if free && goes_on {
+                        found.push(run);
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Stops starting anything: runs that have not begun stay where they are, and those in the
+    /// middle go on to their end. Wait for the drivers of those; whatever they have not finished by
+    /// then is journaled, and [`Engine::orphans`] finds it after the restart.
+    pub fn shut_down(&self) {
+        self.0.closing.store(true, Ordering::Release);
+        let news = self.0.news.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        news.values().for_each(|n| n.notify_waiters());
+    }
+
+    /// Loads a run and becomes its owner, fencing off whoever drove it before.
+    async fn take(&self, run: RunId) -> Result<Loaded> {
+        loop {
+            let loaded = self.blocking(move |journal| journal.load(run)).await?;
+            let mine = self.0.incarnation.clone();
+            if loaded.run.ending().is_some()
+                || loaded.owner.as_ref().is_some_and(|owner| owner.incarnation == mine)
+            {
+                return Ok(loaded);
+            }
+            let now = self.blocking(|journal| journal.now()).await?;
+            if loaded.owner.as_ref().is_some_and(|owner| owner.until > now) {
+                return Err(Error::NotOurs(run));
+            }
+            // The new token and the change of ownership are one commit with the event.
+            let (mut book, version) = self.blocking(|journal| journal.book()).await?;
+            let fence = book.fence_again();
+            let event = Event::TakenOver { fence };
+            match self.commit(&loaded, event, BookChange::Exactly(book, version)).await {
+                Ok(loaded) => return Ok(loaded),
+                Err(CommitError::Moved | CommitError::BookMoved) => {}
+                Err(CommitError::Other(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn reload(&self, run: RunId) -> Result<Loaded> {
+        let loaded = self.blocking(move |journal| journal.load(run)).await?;
+        match &loaded.owner {
+            Some(owner) if owner.incarnation != self.0.incarnation => Err(Error::NotOurs(run)),
+            _ => Ok(loaded),
+        }
+    }
+
+    /// Applies an event and makes the transition durable.
+    pub(super) async fn commit(
+        &self,
+        loaded: &Loaded,
+        event: Event,
+        book: BookChange,
+    ) -> Result<Loaded, CommitError> {
+        let at = self.0.clock.now();
+        let transition = match loaded.run.apply(event.clone(), at, &self.0.config.approval) {
+            Ok(transition) => transition,
+            // The clock was set back while we waited: the deadline is not over after all.
+            Err(_) if event == Event::Tick => return Err(CommitError::Moved),
+            Err(late) => return Err(Error::TooLate { reason: late.reason }.into()),
+        };
+        let book = match book {
+            BookChange::None => self.book_change(loaded, &transition, at),
+            given => given,
+        };
+        let messages = self.messages(&transition, at);
+        let (engine, from) = (self.clone(), loaded.clone());
+        let next = self
+            .blocking(move |journal| {
+                let owner = engine.owner(journal)?;
+                journal.commit(&from, &event, &transition, &messages, &book, Some(&owner), at)
+            })
+            .await?;
+        self.publish_head().await?;
+        Ok(next)
+    }
+
+    /// Records an event that comes from outside: an answer, a decision, a cancellation. The owner
+    /// stays who it is, and hears of it.
+    pub(super) async fn record(&self, run: RunId, event: Event) -> Result<Run> {
+        loop {
+            let at = self.0.clock.now();
+            let loaded = self.blocking(move |journal| journal.load(run)).await?;
+            let transition = loaded
+                .run
+                .apply(event.clone(), at, &self.0.config.approval)
+                .map_err(|late| Error::TooLate { reason: late.reason })?;
+            let book = self.book_change(&loaded, &transition, at);
+            let messages = self.messages(&transition, at);
+            let event = event.clone();
+            let committed = self
+                .blocking(move |journal| {
+                    journal.commit(&loaded, &event, &transition, &messages, &book, None, at)
+                })
+                .await;
+            match committed {
+                Ok(loaded) => {
+                    self.news_of(run).notify_waiters();
+                    self.publish_head().await?;
+                    return Ok(loaded.run);
+                }
+                Err(CommitError::Moved | CommitError::BookMoved) => {}
+                Err(CommitError::Other(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// What a transition changes in the book: a run that held a lease ends or is quarantined, and
+    /// what went wrong is counted.
+    fn book_change(&self, loaded: &Loaded, transition: &Transition, at: Timestamp) -> BookChange {
+        if !loaded.run.holds_lease() {
+            return BookChange::None;
+        }
+        let (plan, limits) = (transition.run.plan.clone(), self.0.config.gates.limits.clone());
+        let closing = transition.closing;
+        let ended = transition.run.ending().is_some();
+        let stuck = matches!(transition.run.state, State::NeedsHuman { .. });
+        if !ended && !stuck && closing.is_none() {
+            return BookChange::None;
+        }
+        BookChange::With(Box::new(move |book| {
+            let closing = closing.unwrap_or(Closing::Good);
+            if ended {
+                book.end(&plan, closing, &limits, at);
+            } else {
+                book.count(&plan, closing, &limits, at);
+            }
+            if stuck {
+                book.quarantine(plan.run);
+            }
+        }))
+    }
+
+    fn messages(&self, transition: &Transition, at: Timestamp) -> Vec<Pending> {
+        let run = &transition.run;
+        let wanted = &run.plan.runbook.document().notify;
+        let mut messages = Vec::new();
+        for notice in &transition.notices {
+            let message = Message {
+                key: format!("{}:{}:{}", run.plan.incident, run.plan.run, notice.kind.name()),
+                kind: notice.kind,
+                severity: notice.kind.severity(),
+                run: run.plan.run,
+                incident: run.plan.incident,
+                title: notice.title.clone(),
+                because: notice.because.clone(),
+                at,
+            };
+            for notifier in &self.0.notifiers {
+                let route = notifier.name();
+                if wanted.is_empty() || wanted.iter().any(|w| w == route) {
+                    messages.push(Pending {
+                        route: route.to_owned(),
+                        message: message.clone(),
+                        attempts: 0,
+                        not_before: at,
+                    });
+                }
+            }
+        }
+        messages
+    }
+
+    /// Checks the gates; if they are open after an approval, takes lease and rate slot in the
+    /// commit that starts the run.
+    async fn gates(&self, loaded: &mut Loaded) -> Result<Came> {
+        let (paused, (mut book, version)) =
+            self.blocking(|journal| Ok::<_, Error>((journal.paused()?, journal.book()?))).await?;
+        let report: GateReport = self.gate_report(&loaded.run.plan, paused.as_deref(), &book);
+        if loaded.run.state != State::Approved || report.passage() != Passage::Open {
+            return Ok(Came::Event(Event::Gated { report, trusted: false }));
+        }
+        let plan = &loaded.run.plan;
+        let services = crate::gates::plan_blast(
+            plan,
+            &self.0.config.gates,
+            &self.0.world.topology(),
+            self.0.clock.now(),
+        );
+        let fence = book.start(plan, services.services, self.0.clock.now());
+        let event = Event::Claimed { fence };
+        match self.commit(loaded, event, BookChange::Exactly(book, version)).await {
+            Ok(next) => *loaded = next,
+            Err(CommitError::Moved | CommitError::BookMoved) => {} // judge again
+            Err(CommitError::Other(error)) => return Err(error),
+        }
+        Ok(Came::LookAgain)
+    }
+
+    /// Brings the question to every approver, each in a task of its own; what they bring back is
+    /// recorded like any other answer.
+    async fn ask(&self, run: &Run) -> Result<()> {
+        let Some(question) = run.question.clone() else { return Ok(()) };
+        let gates = self.check_gates(&run.plan).await?;
+        let request = Request { plan: run.plan.clone(), question, gates };
+        for approver in &self.0.approvers {
+            let (engine, approver, request) = (self.clone(), approver.clone(), request.clone());
+            tokio::spawn(async move {
+                let id = request.plan.run;
+                // An approver that cannot ask leaves the question standing: it expires unless
+                // somebody answers another way, and nothing runs meanwhile.
+                if let Ok(Some(answer)) = approver.ask(&request).await {
+                    let _ = engine.answer(id, answer).await;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until `until`, or until something is recorded for the run.
+    async fn wait(&self, loaded: &mut Loaded, until: Timestamp, wait: WaitFor) -> Result<Came> {
+        let run = loaded.run.plan.run;
+        let news = self.news_of(run);
+        let heard = news.notified();
+        tokio::pin!(heard);
+        heard.as_mut().enable();
+        // Between the last load and now an answer may have come in: look before waiting.
+        let fresh = self.reload(run).await?;
+        if fresh.version != loaded.version {
+            return Ok(Came::LookAgain);
+        }
+        *loaded = fresh;
+        let renew = self.0.config.lease_ttl / 3;
+        tokio::select! {
+            biased;
+            () = &mut heard => Ok(Came::LookAgain),
+            () = self.0.clock.sleep_until(until, wait) => Ok(Came::Event(Event::Tick)),
+            () = tokio::time::sleep(self.0.config.poll.min(renew)) => {
+                self.renew_if_due(loaded).await?;
+                Ok(Came::LookAgain)
+            }
+        }
+    }
+
+    /// Extends the lease when a third of it has passed.
+    pub(super) async fn renew_if_due(&self, loaded: &mut Loaded) -> Result<()> {
+        let ttl = self.0.config.lease_ttl;
+        let now = self.blocking(|journal| journal.now()).await?;
+        let left = loaded.owner.as_ref().map_or(Duration::ZERO, |owner| owner.until.since(now));
+        if left > ttl / 3 * 2 {
+            return Ok(());
+        }
+        let (engine, from) = (self.clone(), loaded.clone());
+        let renewed = self
+            .blocking(move |journal| journal.own(&from, &engine.owner(journal)?))
+            .await;
+        match renewed {
+            Ok(next) => *loaded = next,
+            Err(CommitError::Moved | CommitError::BookMoved) => {
+                *loaded = self.reload(loaded.run.plan.run).await?;
+            }
+            Err(CommitError::Other(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,440 @@
+//! The engine: drives runs over a store, executors, approvers and notifiers.
+//!
+//! Everything it decides is decided by [`Run::apply`] and [`gates::check`]; everything it does comes
+//! after a commit. It is the only part of the crate that waits.
+
+mod drive;
+mod effects;
+mod outbox;
+mod propose;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aiops_core::{Store, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+pub use outbox::Delivered;
+pub use propose::{Proposal, StepPreview};
+
+use crate::approve::{Answer, ApprovalPolicy};
+use crate::approver::Approver;
+use crate::audit::{AuditRecord, Head, HeadSink};
+use crate::canonical::Digest;
+use crate::error::{Error, Result};
+use crate::executor::StepExecutor;
+use crate::gates::GateConfig;
+use crate::journal::{Journal, JournalRecord, Owner};
+use crate::machine::{Event, Resolution, Run};
+use crate::notify::Notifier;
+use crate::plan::{Plan, RunId};
+use crate::runbook::{UNDO_BY_EXECUTOR, UNDO_NOTHING};
+use crate::timer::Timekeeper;
+use crate::verify::{Metrics, NoMetrics};
+use crate::world::World;
+
+/// Settings of an engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Name of this engine, for people; need not be unique.
+    pub name: String,
+    /// Who may approve what.
+    pub approval: ApprovalPolicy,
+    /// Limits over all runbooks.
+    pub gates: GateConfig,
+    /// How long an engine that has gone silent keeps its runs. Default 30 s: longer than a pause of
+    /// the process, shorter than anyone's patience.
+    #[serde(with = "crate::runbook::duration")]
+    pub lease_ttl: Duration,
+    /// How often a waiting run looks whether another engine recorded an answer. Default 1 s.
+    #[serde(with = "crate::runbook::duration")]
+    pub poll: Duration,
+    /// How long one delivery of a message may take. Default 10 s.
+    #[serde(with = "crate::runbook::duration")]
+    pub delivery_timeout: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> EngineConfig {
+        EngineConfig {
+            name: "engine".to_owned(),
+            approval: ApprovalPolicy::default(),
+            gates: GateConfig::default(),
+            lease_ttl: Duration::from_secs(30),
+            poll: Duration::from_secs(1),
+            delivery_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Collects the parts of an engine.
+pub struct EngineBuilder {
+    config: EngineConfig,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Timekeeper>,
+    world: Arc<dyn World>,
+    metrics: Arc<dyn Metrics>,
+    executors: BTreeMap<String, Arc<dyn StepExecutor>>,
+    approvers: Vec<Arc<dyn Approver>>,
+    notifiers: Vec<Arc<dyn Notifier>>,
+    head_sinks: Vec<Arc<dyn HeadSink>>,
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl EngineBuilder {
+    /// Where verification reads metrics. Without one, every verification is inconclusive.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> EngineBuilder {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Adds an executor; a later one of the same name replaces it.
+    #[must_use]
+    pub fn executor(mut self, executor: Arc<dyn StepExecutor>) -> EngineBuilder {
+        self.executors.insert(executor.name().to_owned(), executor);
+        self
+    }
+
+    /// Adds a way to ask people. All of them are asked; the first answers that suffice count.
+    #[must_use]
+    pub fn approver(mut self, approver: Arc<dyn Approver>) -> EngineBuilder {
+        self.approvers.push(approver);
+        self
+    }
+
+    /// Adds a way to tell people.
+    #[must_use]
+    pub fn notifier(mut self, notifier: Arc<dyn Notifier>) -> EngineBuilder {
+        self.notifiers.push(notifier);
+        self
+    }
+
+    /// Adds a place where heads of the audit go that this engine cannot rewrite.
+    #[must_use]
+    pub fn head_sink(mut self, sink: Arc<dyn HeadSink>) -> EngineBuilder {
+        self.head_sinks.push(sink);
+        self
+    }
+
+    /// Checks the settings and builds the engine. Nothing runs yet.
+    ///
+    /// # Errors
+    /// A setting that is out of range, or an executor with a reserved name.
+    pub fn build(self) -> Result<Engine> {
+        let EngineConfig { name, approval, gates, lease_ttl, poll, delivery_timeout } = self.config;
+        for (field, value) in
+            [("lease_ttl", lease_ttl), ("poll", poll), ("delivery_timeout", delivery_timeout)]
+        {
+            if value.is_zero() {
+                return Err(Error::config(field, "must be above 0"));
+            }
+        }
+        let reserved = [UNDO_BY_EXECUTOR, UNDO_NOTHING];
+        if let Some(name) = self.executors.keys().find(|name| reserved.contains(&name.as_str())) {
+            return Err(Error::config("executor", format!("the name `{name}` is reserved")));
+        }
+        let config = EngineConfig {
+            name,
+            approval: approval.build()?,
+            gates: gates.build()?,
+            lease_ttl,
+            poll,
+            delivery_timeout,
+        };
+        let journal = Journal::new(self.store);
+        let incarnation = incarnation(&config.name, self.clock.now());
+        Ok(Engine(Arc::new(Inner {
+            config,
+            incarnation,
+            journal,
+            clock: self.clock,
+            world: self.world,
+            metrics: self.metrics,
+            executors: self.executors,
+            approvers: self.approvers,
+            notifiers: self.notifiers,
+            head_sinks: self.head_sinks,
+            news: Mutex::default(),
+            closing: AtomicBool::new(false),
+        })))
+    }
+}
+
+/// Tells two processes of the same name apart. Only equality matters, not secrecy.
+fn incarnation(name: &str, now: Timestamp) -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    let random = RandomState::new().hash_one(0_u8);
+    let process = u64::from(std::process::id());
+    Digest::of_parts(&[
+        name.as_bytes(),
+        &now.as_nanos().to_le_bytes(),
+        &process.to_le_bytes(),
+        &random.to_le_bytes(),
+    ])
+    .to_string()[..16]
+        .to_owned()
+}
+
+/// Drives runs. Cheap to clone; clones are the same engine.
+///
+/// See the crate's documentation for what it promises, and for an example.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    config: EngineConfig,
+    incarnation: String,
+    journal: Journal,
+    clock: Arc<dyn Timekeeper>,
+    world: Arc<dyn World>,
+    metrics: Arc<dyn Metrics>,
+    executors: BTreeMap<String, Arc<dyn StepExecutor>>,
+    approvers: Vec<Arc<dyn Approver>>,
+    notifiers: Vec<Arc<dyn Notifier>>,
+    head_sinks: Vec<Arc<dyn HeadSink>>,
+    /// Wakes the driver of a run when somebody else recorded an event.
+    news: Mutex<BTreeMap<RunId, Arc<Notify>>>,
+    closing: AtomicBool,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("name", &self.0.config.name)
+            .field("incarnation", &self.0.incarnation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Begins to build an engine over a store, a clock and a view of the world.
+    #[must_use]
+    pub fn builder(
+        config: EngineConfig,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Timekeeper>,
+        world: Arc<dyn World>,
+    ) -> EngineBuilder {
+        EngineBuilder {
+            config,
+            store,
+            clock,
+            world,
+            metrics: Arc::new(NoMetrics),
+            executors: BTreeMap::new(),
+            approvers: Vec::new(),
+            notifiers: Vec::new(),
+            head_sinks: Vec::new(),
+        }
+    }
+
+    /// Makes a run of the plan durable. Nothing happens until [`Engine::drive`].
+    ///
+    /// # Errors
+    /// The incident already has an active run, an executor is missing, the engine is shutting down,
+    /// or the store failed.
+    pub async fn submit(&self, plan: Plan) -> Result<RunId> {
+        if self.0.closing.load(Ordering::Acquire) {
+            return Err(Error::ShuttingDown);
+        }
+        self.require_executors(&plan)?;
+        let id = plan.run;
+        let engine = self.clone();
+        let run = Run::new(plan);
+        let at = self.0.clock.now();
+        self.blocking(move |journal| journal.create(&run, &engine.owner(journal)?, at)).await?;
+        self.publish_head().await?;
+        Ok(id)
+    }
+
+    /// Submits the plan and drives its run until it ends or needs a person.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`] and [`Engine::drive`].
+    pub async fn execute(&self, plan: Plan) -> Result<Run> {
+        let id = self.submit(plan).await?;
+        self.drive(id).await
+    }
+
+    /// Records an answer. It counts only if the policy says so; the run's audit says what became
+    /// of it.
+    ///
+    /// # Errors
+    /// The run is not asking (any more), or the store failed.
+    pub async fn answer(&self, run: RunId, answer: Answer) -> Result<Run> {
+        self.record(run, Event::Answered { answer }).await
+    }
+
+    /// Records what a person decided about a run that needs one. [`Engine::drive`] goes on from
+    /// there.
+    ///
+    /// # Errors
+    /// The run does not need a person, or not for this decision; or the store failed.
+    pub async fn resolve(&self, run: RunId, by: &str, resolution: Resolution) -> Result<Run> {
+        self.record(run, Event::Resolved { by: by.to_owned(), resolution }).await
+    }
+
+    /// Cancels a run that has not begun.
+    ///
+    /// # Errors
+    /// It has begun, or the store failed.
+    pub async fn cancel(&self, run: RunId, by: &str) -> Result<Run> {
+        self.record(run, Event::Cancelled { by: by.to_owned() }).await
+    }
+
+    /// Presses the kill switch: nothing starts, and runs in the middle stop before their next
+    /// effect and wait for a person. Holds for every engine on this store, over restarts.
+    ///
+    /// # Errors
+    /// The store failed: nothing was paused.
+    pub async fn pause(&self, by: &str, why: &str) -> Result<()> {
+        self.set_paused(Some(why.to_owned()), by).await
+    }
+
+    /// Releases the kill switch.
+    ///
+    /// # Errors
+    /// The store failed: everything is still paused.
+    pub async fn resume(&self, by: &str) -> Result<()> {
+        self.set_paused(None, by).await
+    }
+
+    async fn set_paused(&self, why: Option<String>, by: &str) -> Result<()> {
+        let (by, at) = (by.to_owned(), self.0.clock.now());
+        let head =
+            self.blocking(move |journal| journal.set_paused(why.as_deref(), &by, at)).await?;
+        self.publish(head);
+        Ok(())
+    }
+
+    /// Why everything is paused, if it is.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn paused(&self) -> Result<Option<String>> {
+        self.blocking(|journal| journal.paused()).await
+    }
+
+    /// A run as it is stored.
+    ///
+    /// # Errors
+    /// There is none, or the store failed.
+    pub async fn run(&self, run: RunId) -> Result<Run> {
+        Ok(self.blocking(move |journal| journal.load(run)).await?.run)
+    }
+
+    /// Ids of runs, at most `limit`, in order of id after `after`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn runs(&self, after: Option<RunId>, limit: usize) -> Result<Vec<RunId>> {
+        self.blocking(move |journal| journal.run_ids(after, limit)).await
+    }
+
+    /// The events of a run, in the order in which they were committed.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn history(&self, run: RunId) -> Result<Vec<JournalRecord>> {
+        self.blocking(move |journal| journal.events(run)).await
+    }
+
+    /// Records of the audit, at most `limit`, from number `from` on.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>> {
+        self.blocking(move |journal| journal.audit(from, limit)).await
+    }
+
+    /// The head of the audit chain.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn audit_head(&self) -> Result<Head> {
+        Ok(self.blocking(|journal| journal.audit_head()).await?.0)
+    }
+
+    /// The clock that the engine goes by.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Timekeeper {
+        &*self.0.clock
+    }
+
+    async fn publish_head(&self) -> Result<()> {
+        if !self.0.head_sinks.is_empty() {
+            self.publish(self.audit_head().await?);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, head: Head) {
+        let at = self.0.clock.now();
+        self.0.head_sinks.iter().for_each(|sink| sink.publish(head, at));
+    }
+
+    fn owner(&self, journal: &Journal) -> Result<Owner> {
+        Ok(Owner {
+            engine: self.0.config.name.clone(),
+            incarnation: self.0.incarnation.clone(),
+            until: journal.lease_until(self.0.config.lease_ttl)?,
+        })
+    }
+
+    /// What wakes the driver of a run.
+    fn news_of(&self, run: RunId) -> Arc<Notify> {
+        let mut news = self.0.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.entry(run).or_default().clone()
+    }
+
+    fn forget_news(&self, run: RunId) {
+        self.0.news.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    }
+
+    /// Runs a store operation on the blocking pool.
+    async fn blocking<T, E>(
+        &self,
+        operation: impl FnOnce(&Journal) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let journal = self.0.journal.clone();
+        match tokio::task::spawn_blocking(move || operation(&journal)).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    fn require_executors(&self, plan: &Plan) -> Result<()> {
+        for step in &plan.runbook.document().steps {
+            self.require_executor(&step.uses)?;
+            if let Some(undo) = &step.undo
+                && ![UNDO_BY_EXECUTOR, UNDO_NOTHING].contains(&undo.uses.as_str())
+            {
+                self.require_executor(&undo.uses)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn require_executor(&self, name: &str) -> Result<Arc<dyn StepExecutor>> {
+        let known = self.0.executors.keys().map(String::as_str);
+        self.0.executors.get(name).cloned().ok_or_else(|| Error::UnknownExecutor {
+            name: name.to_owned(),
+            hint: aiops_core::text::closest(name, known).map(str::to_owned),
+        })
+    }
+}

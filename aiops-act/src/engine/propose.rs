@@ -1,0 +1,125 @@
+//! Proposals: what a plan would do, found out by reading alone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Engine;
+use crate::approve::Question;
+use crate::error::{Error, Result};
+use crate::executor::{Call, Preview, StepError};
+use crate::gates::{self, GateInput, GateReport};
+use crate::matcher::Fit;
+use crate::plan::Plan;
+use crate::runbook::{Step, template};
+use crate::situation::Situation;
+
+/// A plan and everything that can be known about it without doing anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The plan, ready to be submitted.
+    pub plan: Plan,
+    /// Each step, with what its executor says it would do.
+    pub steps: Vec<StepPreview>,
+    /// What the gates say now. They are asked again when it is submitted, and after the approval.
+    pub gates: GateReport,
+    /// What people would be asked.
+    pub question: Question,
+}
+
+/// What one step would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepPreview {
+    /// The step's id.
+    pub id: String,
+    /// The executor.
+    pub uses: String,
+    /// What it would be given, as far as that is known: a template that reads the output of an
+    /// earlier step is still a template.
+    pub with: Map<String, Value>,
+    /// What the executor says; `None` when the call depends on an earlier step.
+    pub preview: Option<std::result::Result<Preview, StepError>>,
+}
+
+impl Engine {
+    /// Makes a plan for a fit, and finds out what it would do. Calls only what reads: gates are
+    /// checked and executors look, nothing is written and nothing is run.
+    ///
+    /// # Errors
+    /// A parameter or target does not fit, an executor is missing, or the store failed.
+    pub async fn propose(
+        &self,
+        fit: &Fit,
+        situation: &Situation,
+        params: &BTreeMap<String, Value>,
+    ) -> Result<Proposal> {
+        let now = self.0.clock.now();
+        let proposer = &self.0.config.name;
+        let mut plan = Plan::new(fit, situation, params, proposer, now)?;
+        self.require_executors(&plan)?;
+        let max_age = self.0.config.gates.max_topology_age;
+        plan.measure_blast(&self.0.world.topology(), max_age, now);
+        let mut steps = Vec::new();
+        for step in &fit.runbook.document().steps {
+            let preview = self.preview(&mut plan, step).await?;
+            steps.push(preview);
+        }
+        let gates = self.check_gates(&plan).await?;
+        let question = self.0.config.approval.question(&plan, false, now);
+        Ok(Proposal { plan, steps, gates, question })
+    }
+
+    async fn preview(&self, plan: &mut Plan, step: &Step) -> Result<StepPreview> {
+        let executor = self.require_executor(&step.uses)?;
+        let rendered = template::render(&Value::Object(step.with.clone()), &plan.scope());
+        let (with, complete) = match rendered {
+            Ok(Value::Object(with)) => (with, true),
+            _ => (step.with.clone(), false),
+        };
+        let call = Call {
+            step: step.id.clone(),
+            uses: step.uses.clone(),
+            with,
+            targets: plan.targets.iter().map(str::to_owned).collect(),
+            timeout: step.timeout,
+        };
+        plan.raise_risk(executor.risk_floor(&call));
+        let preview = if complete { Some(executor.plan(&call).await) } else { None };
+        Ok(StepPreview { id: call.step, uses: call.uses, with: call.with, preview })
+    }
+
+    /// Checks every gate for a plan, as they stand now.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn check_gates(&self, plan: &Plan) -> Result<GateReport> {
+        let (paused, (book, _)) =
+            self.blocking(|journal| Ok::<_, Error>((journal.paused()?, journal.book()?))).await?;
+        Ok(self.gate_report(plan, paused.as_deref(), &book))
+    }
+
+    pub(super) fn gate_report(
+        &self,
+        plan: &Plan,
+        paused: Option<&str>,
+        book: &crate::book::Book,
+    ) -> GateReport {
+        let world = &self.0.world;
+        let situation = world.situation(plan.incident);
+        let topology = world.topology();
+        let unhealthy = world.unhealthy();
+        let input = GateInput {
+            now: self.0.clock.now(),
+            paused,
+            mode: world.mode(),
+            incident: situation.as_ref().map(|s| &s.incident),
+            ranking: situation.as_ref().map(|s| &s.ranking),
+            calibrated: world.calibrated(),
+            topology: &topology,
+            unhealthy: &unhealthy,
+            book,
+        };
+        gates::check(plan, &self.0.config.gates, &input)
+    }
+}

@@ -1,0 +1,88 @@
+//! Availability modes: what the engine still does when a part of it is not well.
+
+use std::time::Duration;
+
+use aiops_core::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What the engine does, from everything to nothing. Ordered: a later one does less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Acts after approval.
+    #[default]
+    Full,
+    /// Proposes, never acts: the topology is stale, the ranking uncalibrated, the store slow.
+    SuggestOnly,
+    /// Tells people about incidents, proposes nothing: the engine itself is at fault.
+    NotifyOnly,
+    /// Hands every alert on unchanged: better raw alerts than none.
+    PassThrough,
+}
+
+impl Mode {
+    /// The mode in words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Full => "full",
+            Mode::SuggestOnly => "suggest-only",
+            Mode::NotifyOnly => "notify-only",
+            Mode::PassThrough => "pass-through",
+        }
+    }
+}
+
+/// Follows the health of the parts: down at once, up only after a hold time.
+///
+/// ```
+/// use aiops_act::{Mode, ModeSwitch};
+/// use aiops_core::Timestamp;
+/// use std::time::Duration;
+///
+/// let mut switch = ModeSwitch::new(Duration::from_secs(60));
+/// let at = |s| Timestamp::from_secs(s);
+/// assert_eq!(switch.update(Mode::NotifyOnly, at(0)), Mode::NotifyOnly, "down at once");
+/// assert_eq!(switch.update(Mode::Full, at(10)), Mode::NotifyOnly);
+/// assert_eq!(switch.update(Mode::Full, at(69)), Mode::NotifyOnly);
+/// assert_eq!(switch.update(Mode::Full, at(70)), Mode::Full, "well for 60 s");
+/// ```
+#[derive(Debug, Clone)]
+pub struct ModeSwitch {
+    hold: Duration,
+    mode: Mode,
+    /// The best mode that has been allowed without a break, and since when.
+    better: Option<(Mode, Timestamp)>,
+}
+
+impl ModeSwitch {
+    /// Starts in [`Mode::Full`]; goes up only after `hold` without trouble.
+    #[must_use]
+    pub fn new(hold: Duration) -> ModeSwitch {
+        ModeSwitch { hold, mode: Mode::Full, better: None }
+    }
+
+    /// The mode now.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Takes in the best mode that the parts allow at `now`; returns the mode that holds.
+    pub fn update(&mut self, allowed: Mode, now: Timestamp) -> Mode {
+        if allowed >= self.mode {
+            (self.mode, self.better) = (allowed, None);
+            return self.mode;
+        }
+        // The worst of what was allowed meanwhile is what has held for the whole time.
+        let (best, since) = match self.better {
+            Some((mode, since)) => (mode.max(allowed), since),
+            None => (allowed, now),
+        };
+        self.better = Some((best, since));
+        if now.since(since) >= self.hold {
+            (self.mode, self.better) = (best, None);
+        }
+        self.mode
+    }
+}

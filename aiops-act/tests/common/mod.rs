@@ -1,0 +1,135 @@
+//! What the tests share: a small shop, its incident, a library, and an engine over scripted parts.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use aiops_act::executor::scripted::{Asked, Scripted};
+use aiops_act::{
+    ApprovalPolicy, Engine, EngineBuilder, EngineConfig, Library, Plan, ReplayClock, Situation,
+    StillWorld, match_runbooks,
+};
+use aiops_core::{
+    Alert, Candidate, Cause, Clock, Edge, EdgeKind, Fingerprint, Incident, IncidentId,
+    IncidentState, Labels, ManualClock, MemoryStore, NodeKind, Ranking, Severity, Store, Timestamp,
+    Topology,
+};
+
+pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// gateway -> api -> postgres, redis.
+pub fn shop(now: Timestamp) -> Topology {
+    let mut topology = Topology::new();
+    let mut node = |name, kind| topology.upsert_node(name, kind, now);
+    let gateway = node("gateway", NodeKind::Service);
+    let api = node("api", NodeKind::Service);
+    let postgres = node("postgres", NodeKind::Service);
+    let redis = node("redis", NodeKind::Service);
+    for (from, to) in [(gateway, api), (api, postgres), (api, redis)] {
+        topology.upsert_edge(from, to, Edge::new(EdgeKind::Calls, "test", now)).unwrap();
+    }
+    topology
+}
+
+/// An incident in which postgres is the cause with 70 %, and an alert says that the pool is dry.
+pub fn pool_situation() -> Situation {
+    situation(&[("postgres", 0.7), ("api", 0.15), ("redis", 0.05)])
+}
+
+pub fn situation(causes: &[(&str, f64)]) -> Situation {
+    let incident = Incident {
+        id: IncidentId::of("", Fingerprint::from_u64(7), START),
+        tenant: String::new(),
+        state: IncidentState::Open,
+        onset: START,
+        shown_at: Some(START),
+        resolved_at: None,
+        severity: Severity::Critical,
+        title: "api: pool is dry".to_owned(),
+        alerts: vec![],
+        services: BTreeSet::from(["gateway".to_owned(), "api".to_owned(), "postgres".to_owned()]),
+        events: vec![],
+        timeline: vec![],
+    };
+    let candidates = causes.iter().map(|(service, weight)| Candidate {
+        cause: Cause::Service { service: (*service).to_owned() },
+        probability: 0.0,
+        score: *weight,
+        evidence: vec![],
+    });
+    let unknown = 1.0 - causes.iter().map(|(_, w)| w).sum::<f64>();
+    let ranking = Ranking::from_weights("test", candidates.collect(), unknown.max(0.0)).unwrap();
+    let mut alert = Alert::new("ApiPoolWaiting", Labels::from([("service", "api")]), START);
+    alert.service = Some("api".to_owned());
+    Situation { incident, ranking, alerts: vec![alert] }
+}
+
+/// A store, a clock, a world and scripted executors for the runbooks of the repository.
+pub struct Bench {
+    pub store: Arc<dyn Store>,
+    pub manual: Arc<ManualClock>,
+    pub clock: Arc<ReplayClock>,
+    pub situation: Situation,
+    pub world: Arc<StillWorld>,
+    pub library: Library,
+    pub executors: Vec<Scripted>,
+    pub config: EngineConfig,
+}
+
+impl Bench {
+    pub fn new(situation: Situation) -> Bench {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/runbooks");
+        let library = Library::load_dir(&path).unwrap();
+        Bench::with_library(situation, library)
+    }
+
+    pub fn with_library(situation: Situation, library: Library) -> Bench {
+        let manual = Arc::new(ManualClock::new(START));
+        let clock = Arc::new(ReplayClock(manual.clone()));
+        let world = StillWorld::new(situation.clone(), Arc::new(shop(START)));
+        let approval = ApprovalPolicy::default()
+            .with_person("ada", &["oncall"])
+            .with_person("grace", &["oncall", "lead"]);
+        Bench {
+            store: Arc::new(MemoryStore::with_clock(manual.clone())),
+            manual,
+            clock,
+            situation,
+            world: Arc::new(world),
+            executors: Scripted::dry_run(&library),
+            library,
+            config: EngineConfig { approval, ..EngineConfig::default() },
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.manual.now()
+    }
+
+    pub fn builder(&self) -> EngineBuilder {
+        let mut builder = Engine::builder(
+            self.config.clone(),
+            self.store.clone(),
+            self.clock.clone(),
+            self.world.clone(),
+        );
+        for executor in &self.executors {
+            builder = builder.executor(Arc::new(executor.clone()));
+        }
+        builder
+    }
+
+    /// The plan for the best fit.
+    pub async fn plan(&self, engine: &Engine) -> Plan {
+        let matches =
+            match_runbooks(&self.library, &self.situation, &BTreeMap::new(), self.now());
+        let best = matches.best().expect("a runbook fits");
+        engine.propose(best, &self.situation, &BTreeMap::new()).await.unwrap().plan
+    }
+
+    /// Everything that would have touched the world, in order.
+    pub fn effects(&self) -> Vec<Asked> {
+        self.executors.iter().flat_map(Scripted::effects).collect()
+    }
+}
