@@ -102,6 +102,7 @@ impl FunnelConfig {
             ("spread.same_host", self.spread.same_host),
             ("spread.second_hop", self.spread.second_hop),
             ("priors.critical_incidents", self.priors.critical_incidents),
+            ("priors.critical_followers", self.priors.critical_followers),
             ("priors.critical_noise", self.priors.critical_noise),
         ];
         for (field, value) in shares {

@@ -153,6 +153,8 @@ pub enum News {
         /// The incident that held its alerts before.
         from: IncidentId,
     },
+    /// Some of its firings came from another incident, because a late onset explains them better.
+    Regrouped,
     /// A change was attached to it.
     ChangeAttached {
         /// The change.
@@ -172,6 +174,7 @@ pub trait CorrelatorExt: Correlator {
         for alert in alerts {
             self.advance(alert.received_at, topology, &mut updates);
             self.ingest(alert, &Context::new(alert.received_at, topology));
+            self.advance(alert.received_at, topology, &mut updates);
         }
         self.advance(Timestamp::MAX, topology, &mut updates);
         updates

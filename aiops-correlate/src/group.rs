@@ -46,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) group: u32,
     /// Position in the member list of its group.
     slot: u32,
+    /// When it arrived.
+    pub(crate) arrived: Timestamp,
     /// How much of it was counted as noise already.
     pub(crate) counted: f32,
 }
@@ -96,7 +98,14 @@ impl Forest {
     }
 
     /// Adds a firing as a root of `group`.
-    pub(crate) fn add(&mut self, at: u32, service: u32, onset: Timestamp, group: u32) {
+    pub(crate) fn add(
+        &mut self,
+        at: u32,
+        service: u32,
+        onset: Timestamp,
+        group: u32,
+        arrived: Timestamp,
+    ) {
         let slot = self.members[group as usize].len() as u32;
         let node = Node {
             service,
@@ -106,6 +115,7 @@ impl Forest {
             children: Vec::new(),
             group,
             slot,
+            arrived,
             counted: 0.0,
         };
         if at as usize >= self.nodes.len() {
@@ -283,7 +293,8 @@ mod tests {
         let mut forest = Forest::default();
         for (at, (service, onset)) in onsets.iter().enumerate() {
             let group = forest.open_group(None);
-            forest.add(at as u32, *service, Timestamp::from_secs(*onset), group);
+            let onset = Timestamp::from_secs(*onset);
+            forest.add(at as u32, *service, onset, group, onset);
         }
         forest
     }

@@ -29,6 +29,8 @@ pub struct Priors {
     pub incident_sigma: f64,
     /// Share of incidents whose first alert is critical. Default 0.75.
     pub critical_incidents: f64,
+    /// Share of an incident's further alerts that are critical. Default 0.35.
+    pub critical_followers: f64,
     /// Share of meaningless firings that are critical. Default 0.25.
     pub critical_noise: f64,
     /// Time after which what was learned counts half. Default 14 days.
@@ -45,6 +47,7 @@ impl Default for Priors {
             incident_life_s: 1_200.0,
             incident_sigma: 1.0,
             critical_incidents: 0.75,
+            critical_followers: 0.35,
             critical_noise: 0.25,
             half_life: Duration::from_secs(14 * 86_400),
         }
@@ -60,6 +63,13 @@ const SEVERITY: f64 = 4.0;
 const KIND_LIFE: f64 = 5.0;
 const SPREAD: f64 = 20.0;
 const SHAPE: f64 = 20.0;
+const LATE: f64 = 20.0;
+const FOLLOWER: f64 = 5.0;
+
+/// Edges of the lateness histogram, in seconds.
+pub(crate) const LATE_EDGES: [f64; 7] = [30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0];
+/// Share of ends that are later than each edge, before anything was seen.
+const LATE_PRIOR: [f64; 7] = [0.05, 0.045, 0.04, 0.03, 0.02, 0.01, 0.003];
 
 /// What is remembered of one series (one fingerprint).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -83,6 +93,8 @@ pub(crate) struct KindHistory {
     /// Firings that ended with a record that said so, and ones that just stopped.
     pub(crate) said_end: f64,
     pub(crate) fell_silent: f64,
+    /// Firings that hung on another in an incident.
+    pub(crate) followed: f64,
     /// Whether it was ever part of an incident.
     pub(crate) symptom: f64,
     /// A person said: never hold.
@@ -100,6 +112,10 @@ pub(crate) struct History {
     pub(crate) within: (f64, f64),
     pub(crate) total: (f64, f64),
     pub(crate) hour: u32,
+    /// Followers of all kinds, and the number of kinds.
+    pub(crate) followed: (f64, f64),
+    /// How late ends arrive: counts by [`LATE_EDGES`].
+    pub(crate) late: [f64; LATE_EDGES.len() + 1],
     /// Services known, from the topology or from alerts: how many series a kind could have.
     pub(crate) services: u32,
     /// With learning frozen, answers stay the same whatever is seen.
@@ -130,6 +146,8 @@ impl History {
             within: (0.0, 0.0),
             total: (0.0, 0.0),
             hour: 0,
+            followed: (0.0, 0.0),
+            late: [0.0; LATE_EDGES.len() + 1],
             services: 0,
             frozen: false,
             incident_life,
@@ -149,6 +167,7 @@ impl History {
                     &mut kind.noise,
                     &mut kind.critical,
                     &mut kind.incidents,
+                    &mut kind.followed,
                     &mut kind.life_n,
                     &mut kind.life_sum,
                     &mut kind.said_end,
@@ -161,6 +180,7 @@ impl History {
                 *pair = (pair.0 * factor, pair.1 * factor);
             }
             self.shape.fade(factor);
+            self.late.iter_mut().for_each(|count| *count *= factor);
         }
     }
 
@@ -208,24 +228,61 @@ impl History {
     /// Incidents that begin at a series of this kind, per second.
     pub(crate) fn incident_rate(&self, kind: u32, now: Timestamp) -> f64 {
         let of_kind = self.kind(kind);
-        let could = f64::from(of_kind.series.max(self.services).max(1));
+        // Over the series seen, not over all services: a kind that only databases have is judged
+        // by what databases do.
+        let could = f64::from(of_kind.series.max(1));
         let prior = self.priors.incidents_per_series_day;
         (INCIDENT_RATE + of_kind.incidents)
             / (INCIDENT_RATE / prior + self.days(now) * could)
             / 86_400.0
     }
 
+    /// ln of the rate at which an alert like this one comes by chance, as noise or as the beginning
+    /// of an incident of its own, over the chance that one that follows looks like it.
+    pub(crate) fn chance(
+        &self,
+        kind: u32,
+        series: &SeriesHistory,
+        severity: Severity,
+        now: Timestamp,
+    ) -> f64 {
+        let critical = severity == Severity::Critical;
+        let share = |of_critical: f64| if critical { of_critical } else { 1.0 - of_critical };
+        let noise = self.noise_rate(kind, series, now) * share(self.critical_noise(kind));
+        let founds = self.incident_rate(kind, now) * share(self.priors.critical_incidents);
+        let follows = self.follower_factor(kind) * share(self.priors.critical_followers);
+        ((noise + founds) / follows).ln()
+    }
+
+    /// How often this kind of alert follows others, against the average kind. What only ever begins
+    /// incidents (a full disk, a dead database) is no symptom of something else.
+    pub(crate) fn follower_factor(&self, kind: u32) -> f64 {
+        let (sum, kinds) = self.followed;
+        let average = sum / kinds.max(1.0);
+        ((FOLLOWER + self.kind(kind).followed) / (FOLLOWER + average)).clamp(0.05, 3.0)
+    }
+
+    /// Sums up again how often kinds follow; called when an incident is learned from.
+    pub(crate) fn sum_followers(&mut self) {
+        let seen = self.kinds.iter().filter(|kind| kind.symptom > 0.0);
+        self.followed = seen.fold((0.0, 0.0), |(sum, n), kind| (sum + kind.followed, n + 1.0));
+    }
+
     /// ln of how much likelier this severity is for the first alert of an incident than for noise.
     pub(crate) fn severity_evidence(&self, kind: u32, severity: Severity) -> f64 {
-        let of_kind = self.kind(kind);
-        let critical =
-            (SEVERITY * self.priors.critical_noise + of_kind.critical) / (SEVERITY + of_kind.noise);
+        let critical = self.critical_noise(kind);
         let trouble = self.priors.critical_incidents;
         if severity == Severity::Critical {
             (trouble / critical.max(1e-3)).ln()
         } else {
             ((1.0 - trouble) / (1.0 - critical).max(1e-3)).ln()
         }
+    }
+
+    /// Share of meaningless firings of this kind that are critical.
+    fn critical_noise(&self, kind: u32) -> f64 {
+        let of_kind = self.kind(kind);
+        (SEVERITY * self.priors.critical_noise + of_kind.critical) / (SEVERITY + of_kind.noise)
     }
 
     /// How long meaningless firings of this series last.
@@ -254,13 +311,46 @@ impl History {
         (within.max(0.01), (total - within).max(0.02))
     }
 
-    /// ln of how much likelier trouble is than noise to still last after `age_s`.
-    pub(crate) fn alive_evidence(&self, life: NoiseLife, age_s: f64) -> f64 {
+    /// ln of how much likelier trouble is than noise to be known to fire for `known_s`, with no end
+    /// heard by `age_s`.
+    ///
+    /// Not hearing of an end is not the same as lasting: ends arrive late, and how often they do is
+    /// learned. Without that, the few late ends among very many meaningless firings would pass for
+    /// incidents.
+    pub(crate) fn alive_evidence(&self, life: NoiseLife, known_s: f64, age_s: f64) -> f64 {
         if age_s <= 0.0 {
             return 0.0;
         }
-        let z = (age_s.ln() - life.mean) / life.sd;
-        self.incident_life.ln_survival(age_s) - self.shape.survival(z).max(1e-12).ln()
+        let known_s = known_s.clamp(0.0, age_s);
+        let unheard = |survival: &dyn Fn(f64) -> f64, median: f64| {
+            let (at_known, at_age) = (survival(known_s), survival(age_s));
+            let ended_at = known_s.max(median.min(age_s));
+            at_age + (at_known - at_age).max(0.0) * self.later_than(age_s - ended_at)
+        };
+        let noise = unheard(&|t: f64| self.noise_survival(life, t), life.median_s());
+        let trouble =
+            unheard(&|t: f64| self.incident_life.ln_survival(t).exp(), self.priors.incident_life_s);
+        (trouble.max(1e-12) / noise.max(1e-12)).ln()
+    }
+
+    fn noise_survival(&self, life: NoiseLife, t: f64) -> f64 {
+        if t <= 0.0 { 1.0 } else { self.shape.survival((t.ln() - life.mean) / life.sd) }
+    }
+
+    /// Share of ends that arrive later than `seconds` after they happened.
+    fn later_than(&self, seconds: f64) -> f64 {
+        let edge = LATE_EDGES.partition_point(|edge| *edge <= seconds);
+        let Some(prior) = edge.checked_sub(1).map(|at| LATE_PRIOR[at]) else { return 1.0 };
+        let later: f64 = self.late[edge..].iter().sum();
+        let all: f64 = self.late.iter().sum();
+        (later + LATE * prior) / (all + LATE)
+    }
+
+    /// An end arrived this long after it happened.
+    pub(crate) fn learn_late(&mut self, seconds: f64) {
+        if !self.frozen {
+            self.late[LATE_EDGES.partition_point(|edge| *edge <= seconds)] += 1.0;
+        }
     }
 
     /// ln of how much likelier trouble is than noise to end after exactly `life_s`.
@@ -376,8 +466,10 @@ mod tests {
             history.learn_noise(0, &mut series, Severity::Warning, life, 1.0);
         }
         let life = history.noise_life(0, &series);
-        let at = |age| history.alive_evidence(life, age);
+        let at = |age| history.alive_evidence(life, age, age);
         assert!(at(30.0) < 1.0 && at(300.0) > 2.0 && at(600.0) > at(300.0));
+        let unheard = history.alive_evidence(life, 0.0, 600.0);
+        assert!(unheard < at(600.0) - 1.0, "an end may be on its way: {unheard}");
         assert!(history.ended_evidence(life, 60.0) < 0.0);
         assert!(history.ended_evidence(life, 1_500.0) > 0.0);
     }

@@ -130,25 +130,23 @@ pub(crate) struct Part {
     pub(crate) lasts: f64,
 }
 
-/// ln of the odds that a group is trouble.
+/// For each member, ln of the odds that trouble began with it; `odds` is overwritten.
 ///
-/// The most favourable member is taken to have begun it: a noisy series may have been there first
-/// and the incident hang on it by chance. Members that speak against are taken to be bystanders,
-/// which costs nothing under either hypothesis. `scratch` is reused between calls.
-pub(crate) fn log_odds(parts: &[Part], scratch: &mut Vec<f64>) -> f64 {
-    scratch.clear();
-    scratch.resize(parts.len(), 0.0);
-    let mut best = f64::NEG_INFINITY;
+/// Any member may have begun it, not only the first: a noisy series may have been there before and
+/// the incident hang on it by chance. Members that speak against are taken to be bystanders, which
+/// costs nothing under either hypothesis.
+pub(crate) fn log_odds(parts: &[Part], odds: &mut Vec<f64>) {
+    odds.clear();
+    odds.resize(parts.len(), 0.0);
     // Parents come before children, so going backwards sees every subtree before its root.
     for at in (0..parts.len()).rev() {
         let part = &parts[at];
-        best = best.max(part.founds + part.lasts + scratch[at]);
         if part.parent != NONE {
-            let follows = (part.follows + part.lasts + scratch[at]).max(0.0);
-            scratch[part.parent as usize] += follows;
+            let follows = (part.follows + part.lasts + odds[at]).max(0.0);
+            odds[part.parent as usize] += follows;
         }
+        odds[at] += part.founds + part.lasts;
     }
-    best
 }
 
 /// ln of the odds of a probability.
@@ -171,18 +169,21 @@ mod tests {
 
     #[test]
     fn evidence_adds_up_along_links() {
-        let mut scratch = Vec::new();
+        let mut odds = Vec::new();
         let parts = [part(NONE, -3.0, 0.0, 1.0), part(0, -3.0, 4.0, 0.5), part(1, -3.0, 2.0, 0.0)];
-        assert!((log_odds(&parts, &mut scratch) - (-3.0 + 1.0 + 4.0 + 0.5 + 2.0)).abs() < 1e-12);
-        assert!((log_odds(&parts[..1], &mut scratch) + 2.0).abs() < 1e-12);
+        log_odds(&parts, &mut odds);
+        let expected = [-3.0 + 1.0 + 4.0 + 0.5 + 2.0, -3.0 + 0.5 + 2.0, -3.0];
+        assert!(odds.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{odds:?}");
     }
 
     #[test]
     fn a_noisy_bystander_does_not_drown_what_hangs_on_it() {
-        let mut scratch = Vec::new();
+        let mut odds = Vec::new();
         let parts =
             [part(NONE, -9.0, 0.0, -1.0), part(0, -1.0, 3.0, 2.0), part(0, -3.0, -5.0, 0.0)];
-        assert!((log_odds(&parts, &mut scratch) - 1.0).abs() < 1e-12);
+        log_odds(&parts, &mut odds);
+        assert!((odds[1] - 1.0).abs() < 1e-12);
+        assert!((odds[0] - (-10.0 + 5.0)).abs() < 1e-12, "the bystander costs nothing");
     }
 
     #[test]

@@ -16,12 +16,14 @@
 //! `testing`: [`testing::check_correlator`], which judges an implementation of [`Correlator`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod baseline;
 mod changes;
 mod config;
 mod correlator;
 mod decision;
 mod dedup;
 mod error;
+pub mod eval;
 mod funnel;
 mod group;
 mod history;
@@ -34,6 +36,7 @@ mod onset;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 
+pub use baseline::{GroupBy, Simple, SimpleConfig};
 pub use changes::ChangeConfig;
 pub use config::FunnelConfig;
 pub use correlator::{Context, Correlator, CorrelatorExt, News, Update};

@@ -16,11 +16,11 @@ use crate::near::Relation;
 pub struct SpreadConfig {
     /// Onsets further apart than this are never linked. Default 5 minutes.
     pub window: Duration,
-    /// Median seconds that trouble takes from a dependency to a dependent. Default 30.
+    /// Median seconds that trouble takes from a dependency to a dependent. Default 27.
     pub hop_s: f64,
-    /// Spread of that time (standard deviation of the natural logarithm). Default 0.8.
+    /// Spread of that time (standard deviation of the natural logarithm). Default 0.7.
     pub hop_sigma: f64,
-    /// Mean seconds between alerts of one service. Default 25.
+    /// Mean seconds between alerts of one service. Default 18.
     pub same_service_s: f64,
     /// Chance that a given series of a dependent, one call away, alerts too. Default 0.25.
     pub depends_on: f64,
@@ -28,9 +28,9 @@ pub struct SpreadConfig {
     pub called_by: f64,
     /// The same for another series of the same service. Default 0.35.
     pub same_service: f64,
-    /// The same for services that share a dependency. Default 0.08.
+    /// The same for services that share a dependency. Default 0.02.
     pub shared_dependency: f64,
-    /// The same for services on one host. Default 0.04.
+    /// The same for services on one host. Default 0.01.
     pub same_host: f64,
     /// Factor for a second call between the two. Default 0.4.
     pub second_hop: f64,
@@ -40,14 +40,14 @@ impl Default for SpreadConfig {
     fn default() -> Self {
         SpreadConfig {
             window: Duration::from_secs(300),
-            hop_s: 30.0,
-            hop_sigma: 0.8,
-            same_service_s: 25.0,
+            hop_s: 27.0,
+            hop_sigma: 0.7,
+            same_service_s: 18.0,
             depends_on: 0.25,
             called_by: 0.05,
             same_service: 0.35,
-            shared_dependency: 0.08,
-            same_host: 0.04,
+            shared_dependency: 0.02,
+            same_host: 0.01,
             second_hop: 0.4,
         }
     }
@@ -63,7 +63,7 @@ pub(crate) struct Spread {
 /// Share of effects that show up without the usual delay, in either order.
 const PROMPT: f64 = 0.15;
 /// Mean seconds of evaluation jitter, which every gap carries.
-const JITTER_S: f64 = 20.0;
+const JITTER_S: f64 = 12.0;
 
 impl Spread {
     pub(crate) fn new(config: &SpreadConfig) -> Self {
@@ -82,8 +82,8 @@ impl Spread {
             2 => config.depends_on * config.second_hop * delayed(gap, 2.0),
             3 => config.called_by * exponential(gap, JITTER_S),
             4 => config.called_by * config.second_hop * exponential(gap, JITTER_S),
-            5 => config.shared_dependency * exponential(gap, config.hop_s * 1.2),
-            _ => config.same_host * exponential(gap, config.hop_s * 1.2),
+            5 => config.shared_dependency * exponential(gap, config.hop_s * 0.6),
+            _ => config.same_host * exponential(gap, config.hop_s * 0.5),
         };
         let table = |kind: usize| -> Vec<f32> {
             let middle = |second| density(kind, second as f64 + 0.5).max(1e-30).ln() as f32;
@@ -125,7 +125,7 @@ mod tests {
         use Relation::{CalledBy, DependsOn, SharedDependency};
         assert!(at(DependsOn, 1, 30.0) > at(CalledBy, 1, 30.0) + 1.0);
         assert!(at(DependsOn, 1, 30.0) > at(DependsOn, 1, 250.0) + 2.0);
-        assert!(at(DependsOn, 2, 60.0) > at(DependsOn, 2, 5.0));
+        assert!(at(DependsOn, 2, 50.0) > at(DependsOn, 2, 150.0) + 1.0);
         assert!(at(DependsOn, 1, 30.0) > at(SharedDependency, 1, 30.0));
     }
 

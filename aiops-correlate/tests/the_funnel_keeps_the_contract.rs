@@ -1,4 +1,4 @@
-//! The default correlator passes the conformance function of its trait, under every hold.
+//! Every correlator of this crate passes the conformance function of the trait.
 
 use aiops_correlate::{FunnelConfig, Hold, StaticHold, testing::check_correlator};
 
@@ -9,5 +9,14 @@ fn under_every_hold() {
         check_correlator(|| {
             FunnelConfig { hold: hold.clone(), ..FunnelConfig::default() }.build().unwrap()
         });
+    }
+}
+
+#[test]
+fn so_do_the_simple_ones() {
+    use aiops_correlate::{GroupBy, SimpleConfig};
+    for by in [GroupBy::Fingerprint, GroupBy::Service, GroupBy::Name, GroupBy::Everything] {
+        check_correlator(|| SimpleConfig { by, ..SimpleConfig::default() }.build().unwrap());
+        check_correlator(|| SimpleConfig::alertmanager(by).build().unwrap());
     }
 }

@@ -3,6 +3,7 @@
 use aiops_core::{IncidentState, Timestamp};
 
 use super::{Funnel, Group};
+use crate::correlator::News;
 use crate::dedup::NONE;
 use crate::group::{Link, Moved, Via};
 use crate::near::{Near, Relation};
@@ -22,13 +23,13 @@ impl Funnel {
         match best {
             Some((parent, link)) => {
                 let group = self.forest.node(parent).group;
-                self.forest.add(at, service, onset, group);
+                self.forest.add(at, service, onset, group, self.now);
                 self.forest.hang(at, parent, link);
                 self.joined(group, at);
             }
             None => {
                 let group = self.found(at);
-                self.forest.add(at, service, onset, group);
+                self.forest.add(at, service, onset, group, self.now);
                 self.joined(group, at);
             }
         }
@@ -121,14 +122,14 @@ impl Funnel {
         if service == NONE {
             return None;
         }
-        let chance = |series: u32| {
-            let of = &self.sessions.series[series as usize];
-            let rate = self.history.noise_rate(of.kind, &of.history, self.now)
-                + self.history.incident_rate(of.kind, self.now);
-            rate.ln()
+        // ln of the rate at which an alert like this one comes by chance, against following.
+        let chance = |episode: u32| {
+            let (severity, of) =
+                (self.sessions.episode(episode).severity, self.sessions.series_of(episode));
+            self.history.chance(of.kind, &of.history, severity, self.now)
         };
         let own = Near { service, relation: Relation::SameService, hops: 0 };
-        let own_chance = chance(series);
+        let own_chance = chance(at);
         let mut best: Option<(u32, Link)> = None;
         for near in std::iter::once(&own).chain(self.near.of(service)) {
             let onsets = self.forest.onsets(near.service, onset, self.spread.window_s, PER_SERVICE);
@@ -166,7 +167,7 @@ impl Funnel {
                         Relation::CalledBy => Relation::DependsOn,
                         same => same,
                     };
-                    let chance = chance(self.sessions.episode(other).series);
+                    let chance = chance(other);
                     let nats = self.spread.ln_density(relation, near.hops, -gap) - chance;
                     if nats >= self.config.link_nats {
                         let relation = Via::Near(relation);
@@ -191,6 +192,7 @@ impl Funnel {
         } else {
             self.recount(from);
             self.recount(to);
+            self.tell(to, News::Regrouped);
             self.settle(from);
         }
         self.settle(to);

@@ -75,8 +75,6 @@ pub(crate) struct Group {
     pub(crate) founding_onset: Timestamp,
     /// Which one it was, counted from the first.
     pub(crate) number: u64,
-    /// When it came into being, on the arrival clock.
-    pub(crate) founded_at: Timestamp,
     pub(crate) shown_at: Option<Timestamp>,
     pub(crate) resolved_at: Option<Timestamp>,
     /// Probability of trouble when last weighed.

@@ -11,10 +11,12 @@ use crate::history::NoiseLife;
 use crate::hold::{self, Hold, HoldConfig, Part};
 use crate::near::Relation;
 
-/// Members that are weighed; a held group that grows beyond it is trouble by then.
+/// Members that are weighed, the earliest: they decide.
 const WEIGHED: usize = 64;
 /// The most that a finished firing may speak for or against: a lifetime is one observation.
 const ENDED_LIMIT: f64 = 4.0;
+/// How long the moment of decision lasts: after it, only stronger evidence shows a group.
+const DECISION: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A member with everything that its evidence at some time needs.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +25,13 @@ struct Weighed {
     kind: u32,
     life: NoiseLife,
     onset: Timestamp,
-    /// Known to have fired for this long; `None` while it counts as firing on.
-    known_s: Option<f64>,
+    arrived: Timestamp,
+    is_open: bool,
+    /// It is open, and its end would be reported.
+    tells_end: bool,
+    /// Known to have fired for this long.
+    known_s: f64,
+    /// How long it lasted, if its end was reported.
     ended_s: Option<f64>,
 }
 
@@ -48,7 +55,6 @@ impl Funnel {
             state: IncidentState::Held,
             founding_onset: episode.onset,
             number: self.founded,
-            founded_at: self.now,
             shown_at: None,
             resolved_at: None,
             probability: 0.0,
@@ -72,7 +78,7 @@ impl Funnel {
         group
     }
 
-    fn tell(&mut self, group: u32, news: News) {
+    pub(super) fn tell(&mut self, group: u32, news: News) {
         let incident = self.groups[group as usize].id;
         self.updates.push(Update { at: self.now, incident, news });
     }
@@ -143,6 +149,8 @@ impl Funnel {
         let kind = self.sessions.series_of(at).kind;
         if !self.history.frozen {
             self.history.kind_mut(kind).said_end += 1.0;
+            let ended = self.sessions.episode(at).ended;
+            self.history.learn_late(self.now.seconds_after(ended));
         }
         self.closed_one(at);
     }
@@ -312,34 +320,49 @@ impl Funnel {
         };
         let members = self.weighed(group);
         let now = self.now;
-        let odds = self.odds_at(&members, now);
-        let probability = hold::probability(odds);
+        let probability = self.probability_at(&members, now);
         self.groups[group as usize].probability = probability;
         self.groups[group as usize].dirty = false;
-        let decide_at = self.groups[group as usize].founded_at + hold.decide_by;
-        let limit = self.groups[group as usize].founded_at + hold.limit;
         let open = self.groups[group as usize].open > 0;
-        let enough = if now < decide_at && open {
-            hold.sure
-        } else if now <= decide_at {
-            hold.likely
-        } else {
-            hold.late
-        };
-        if probability >= enough || members.len() >= WEIGHED {
+        if self.is_enough(&members, &hold, now, open) {
             return self.show(group, probability);
         }
         if !open {
             return self.discard(group, probability);
         }
+        let limit = members.iter().filter(|m| m.is_open).map(|m| m.arrived + hold.limit).min();
+        let limit = limit.unwrap_or(now);
         if now >= limit {
             self.note(group, Story::Expired);
             return self.show(group, probability);
         }
-        let until = self.plan(&members, &hold, decide_at, limit);
+        let until = self.plan(&members, &hold, limit);
         self.groups[group as usize].until = until;
         let silence = self.silence_due(group);
         self.schedule(group, until.min(silence));
+    }
+
+    /// Whether some member has enough evidence behind it for the time since it arrived.
+    fn is_enough(
+        &mut self,
+        members: &[Weighed],
+        hold: &HoldConfig,
+        at: Timestamp,
+        open: bool,
+    ) -> bool {
+        self.weigh_members(members, at);
+        let enough = |member: &Weighed, odds: &f64| {
+            let decide_at = member.arrived + hold.decide_by;
+            let share = if at < decide_at && open {
+                hold.sure
+            } else if at.since(decide_at) <= DECISION {
+                hold.likely
+            } else {
+                hold.late
+            };
+            *odds >= hold::nats(share)
+        };
+        members.iter().zip(&self.scratch).any(|(member, odds)| enough(member, odds))
     }
 
     fn weigh_static(&mut self, group: u32, hold: &hold::StaticHold) {
@@ -363,45 +386,42 @@ impl Funnel {
     }
 
     /// When a held group will be shown if its firings last and nothing else happens.
-    fn plan(
-        &mut self,
-        members: &[Weighed],
-        hold: &HoldConfig,
-        decide_at: Timestamp,
-        limit: Timestamp,
-    ) -> Timestamp {
-        let (sure, likely, late) =
-            (hold::nats(hold.sure), hold::nats(hold.likely), hold::nats(hold.late));
-        if self.now < decide_at {
-            if self.odds_at(members, decide_at) >= sure {
-                return self.first_time(members, sure, self.now, decide_at);
-            }
-            if self.odds_at(members, decide_at) >= likely {
-                return decide_at;
-            }
+    fn plan(&mut self, members: &[Weighed], hold: &HoldConfig, limit: Timestamp) -> Timestamp {
+        let now = self.now;
+        let decisions = members.iter().map(|m| m.arrived + hold.decide_by);
+        let mut times: Vec<Timestamp> = decisions.filter(|t| *t > now && *t < limit).collect();
+        let mut step = 10.0;
+        while now + std::time::Duration::from_secs_f64(step) < limit {
+            times.push(now + std::time::Duration::from_secs_f64(step));
+            step *= 1.25;
         }
-        let from = self.now.max(decide_at);
-        if self.odds_at(members, limit) >= late {
-            return self.first_time(members, late, from, limit);
+        times.sort_unstable();
+        let mut before = now;
+        for at in times {
+            if self.is_enough(members, hold, at, true) {
+                return self.first_time(members, hold, before, at);
+            }
+            before = at;
         }
         limit
     }
 
-    /// First time in `(from, to]` at which the odds reach `nats`, to the second; they do at `to`.
+    /// First time in `(from, to]` at which there is enough evidence, to the second; there is at `to`.
     fn first_time(
         &mut self,
         members: &[Weighed],
-        nats: f64,
+        hold: &HoldConfig,
         from: Timestamp,
         to: Timestamp,
     ) -> Timestamp {
-        let (mut low, mut high) = (0_u64, to.since(from).as_secs().max(1));
-        while high - low > 1 {
+        let (mut low, mut high) = (0_u64, to.since(from).as_secs());
+        let second = std::time::Duration::from_secs;
+        while high > low + 1 {
             let middle = low + (high - low) / 2;
-            let at = from + std::time::Duration::from_secs(middle);
-            if self.odds_at(members, at) >= nats { high = middle } else { low = middle }
+            let enough = self.is_enough(members, hold, from + second(middle), true);
+            if enough { high = middle } else { low = middle }
         }
-        (from + std::time::Duration::from_secs(high)).min(to.max(from))
+        if high == to.since(from).as_secs() { to } else { from + second(high) }
     }
 
     /// The members of a group in order of onset, with what their evidence needs.
@@ -416,11 +436,21 @@ impl Funnel {
                 kind: series.kind,
                 life: self.history.noise_life(series.kind, &series.history),
                 onset: episode.onset,
-                known_s: (!said || (!episode.is_open() && !episode.said_end)).then_some(known),
+                arrived: self.forest.node(at).arrived,
+                is_open: episode.is_open(),
+                tells_end: said && episode.is_open(),
+                known_s: known,
                 ended_s: episode.said_end.then(|| episode.life_s()),
             }
         };
-        let mut members: Vec<Weighed> = self.forest.members(group).iter().map(weighed).collect();
+        // Of a series that comes and goes, what is over has had its say.
+        let counts = |at: &&u32| {
+            self.forest.node(**at).link.relation != Via::Recurrence
+                || self.sessions.episode(**at).is_open()
+                || self.sessions.series_of(**at).current == **at
+        };
+        let members = self.forest.members(group);
+        let mut members: Vec<Weighed> = members.iter().filter(counts).map(weighed).collect();
         members.sort_unstable_by_key(|m| {
             (m.onset, self.sessions.series_of(m.episode).fingerprint.as_u64())
         });
@@ -428,7 +458,15 @@ impl Funnel {
         members
     }
 
-    fn odds_at(&mut self, members: &[Weighed], at: Timestamp) -> f64 {
+    /// Probability that a group is trouble: that of its most favourable member.
+    fn probability_at(&mut self, members: &[Weighed], at: Timestamp) -> f64 {
+        self.weigh_members(members, at);
+        let best = self.scratch.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        hold::probability(best)
+    }
+
+    /// Writes into `scratch`, for each member, ln of the odds that trouble began with it.
+    fn weigh_members(&mut self, members: &[Weighed], at: Timestamp) {
         let mut parts = std::mem::take(&mut self.parts);
         parts.clear();
         for (index, member) in members.iter().enumerate() {
@@ -436,14 +474,16 @@ impl Funnel {
             let parent = members[..index].iter().position(|m| m.episode == node.parent);
             let episode = self.sessions.episode(member.episode);
             let series = &self.sessions.series[episode.series as usize];
-            let lasts = match (member.ended_s, member.known_s) {
-                (Some(life), _) => {
+            let known = member.known_s;
+            let lasts = match member.ended_s {
+                Some(life) => {
                     self.history.ended_evidence(member.life, life).clamp(-ENDED_LIMIT, ENDED_LIMIT)
                 }
-                (None, Some(known)) => self.history.alive_evidence(member.life, known),
-                (None, None) => {
-                    self.history.alive_evidence(member.life, at.seconds_after(member.onset))
+                None if member.tells_end => {
+                    let age = at.seconds_after(member.onset);
+                    self.history.alive_evidence(member.life, known, age)
                 }
+                None => self.history.alive_evidence(member.life, known, known),
             };
             let rates = self.history.incident_rate(member.kind, self.now).ln()
                 - self.history.noise_rate(member.kind, &series.history, self.now).ln();
@@ -455,9 +495,8 @@ impl Funnel {
             let parent = parent.map_or(NONE, |p| p as u32);
             parts.push(Part { parent, founds, follows, lasts });
         }
-        let odds = hold::log_odds(&parts, &mut self.scratch);
+        hold::log_odds(&parts, &mut self.scratch);
         self.parts = parts;
-        odds
     }
 
     fn show(&mut self, group: u32, probability: f64) {
@@ -522,14 +561,17 @@ impl Funnel {
         self.groups[group as usize].learned = true;
         let members = self.weighed(group);
         let now = self.now;
-        let probability = hold::probability(self.odds_at(&members, now));
+        let probability = self.probability_at(&members, now);
         for (index, member) in members.iter().enumerate() {
             let kind = self.history.kind_mut(member.kind);
             kind.symptom += probability;
             if index == 0 {
                 kind.incidents += probability;
+            } else {
+                kind.followed += probability;
             }
         }
+        self.history.sum_followers();
         self.learn_noise(group, 1.0 - probability);
     }
 
