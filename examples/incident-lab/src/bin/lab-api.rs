@@ -5,13 +5,14 @@ use std::sync::atomic::AtomicUsize;
 
 use aiops_incident_lab::api::{ApiConfig, ApiMetrics, App, Cache, Store, router};
 use aiops_incident_lab::http::BoxError;
+use clap::Parser;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<(), BoxError> {
-    let config = ApiConfig::from_args()?;
+    let config = ApiConfig::parse();
     let mut registry = Registry::default();
     let metrics = ApiMetrics::register(&mut registry, &config.version);
     let store = Store::new(&config, metrics.clone())?;

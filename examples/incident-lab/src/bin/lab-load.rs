@@ -10,13 +10,36 @@ use std::time::Duration;
 use aiops_incident_lab::http::{BoxError, HttpClient};
 use aiops_incident_lab::load::{LoadConfig, Schedule};
 use axum::http::Method;
-use lexopt::ValueExt as _;
+use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Requests outstanding above which the client skips its turn instead of piling up: users leave.
 const MAX_OUTSTANDING: usize = 150;
+
+/// Sends a seeded schedule of requests until it is stopped.
+#[derive(Parser)]
+struct Args {
+    /// Base address of the gateway
+    #[arg(long, value_name = "URL")]
+    target: String,
+    /// Seed of phases, arrivals and requests
+    #[arg(long)]
+    seed: u64,
+    /// Mean requests per second
+    #[arg(long)]
+    rate: f64,
+    /// When the load step begins, in seconds from now
+    #[arg(long, default_value_t = 0.0)]
+    step_at: f64,
+    /// How long the step lasts, in seconds
+    #[arg(long, default_value_t = 0.0)]
+    step_seconds: f64,
+    /// What the step multiplies the rate by
+    #[arg(long, default_value_t = 1.0)]
+    step_factor: f64,
+}
 
 #[derive(Default)]
 struct Tally {
@@ -31,21 +54,16 @@ struct Tally {
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stdout, reason = "the closing line is the program's output")]
 async fn main() -> Result<(), BoxError> {
-    let mut config = LoadConfig::default();
-    let mut target = None;
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            lexopt::Arg::Long("target") => target = Some(parser.value()?.string()?),
-            lexopt::Arg::Long("seed") => config.seed = parser.value()?.parse()?,
-            lexopt::Arg::Long("rate") => config.base_rate = parser.value()?.parse()?,
-            lexopt::Arg::Long("step-at") => config.step_at = parser.value()?.parse()?,
-            lexopt::Arg::Long("step-seconds") => config.step_seconds = parser.value()?.parse()?,
-            lexopt::Arg::Long("step-factor") => config.step_factor = parser.value()?.parse()?,
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    let target: Arc<str> = target.ok_or("--target URL is missing")?.into();
+    let args = Args::parse();
+    let config = LoadConfig {
+        seed: args.seed,
+        base_rate: args.rate,
+        step_at: args.step_at,
+        step_seconds: args.step_seconds,
+        step_factor: args.step_factor,
+        ..LoadConfig::default()
+    };
+    let target: Arc<str> = args.target.into();
     let tally = Arc::new(Tally::default());
     tokio::select! {
         () = send(config, &target, &tally) => {}

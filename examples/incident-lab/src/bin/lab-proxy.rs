@@ -1,7 +1,4 @@
 //! TCP proxies with a delay that can be set while they run; see `aiops_incident_lab::proxy`.
-//!
-//! `lab-proxy --admin ADDRESS --link NAME=LISTEN=UPSTREAM...`; then
-//! `POST /delay?link=NAME&ms=40&jitter_ms=10` on the admin address.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,7 +12,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use lexopt::ValueExt as _;
+use clap::Parser;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
@@ -40,30 +37,44 @@ async fn set_delay(
     }
 }
 
+/// TCP proxies that hold bytes back.
+///
+/// `POST /delay?link=NAME&ms=40&jitter_ms=10` on the admin address sets the delay of one link.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen for the delays to set
+    #[arg(long)]
+    admin: SocketAddr,
+    /// A link to carry; may be given several times
+    #[arg(long = "link", value_name = "NAME=LISTEN=UPSTREAM", value_parser = parse_link)]
+    links: Vec<Link>,
+}
+
+#[derive(Clone)]
+struct Link {
+    name: String,
+    listen: SocketAddr,
+    upstream: SocketAddr,
+}
+
+fn parse_link(text: &str) -> Result<Link, BoxError> {
+    let parts: Vec<&str> = text.split('=').collect();
+    let [name, listen, upstream] = parts[..] else {
+        return Err("a link is NAME=LISTEN=UPSTREAM".into());
+    };
+    Ok(Link { name: name.to_owned(), listen: listen.parse()?, upstream: upstream.parse()? })
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let mut admin: Option<SocketAddr> = None;
-    let mut links = BTreeMap::new();
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            lexopt::Arg::Long("admin") => admin = Some(parser.value()?.parse()?),
-            lexopt::Arg::Long("link") => {
-                let text = parser.value()?.string()?;
-                let parts: Vec<&str> = text.split('=').collect();
-                let [name, listen, upstream] = parts[..] else {
-                    return Err(format!("--link needs NAME=LISTEN=UPSTREAM, got {text:?}").into());
-                };
-                let listener = TcpListener::bind(listen.parse::<SocketAddr>()?).await?;
-                let (upstream, delay) = (upstream.parse()?, Delay::default());
-                links.insert(name.to_owned(), delay.clone());
-                tokio::spawn(serve(listener, upstream, delay));
-            }
-            other => return Err(other.unexpected().into()),
-        }
+    let args = Args::parse();
+    let mut delays = BTreeMap::new();
+    for link in args.links {
+        let (listener, delay) = (TcpListener::bind(link.listen).await?, Delay::default());
+        delays.insert(link.name, delay.clone());
+        tokio::spawn(serve(listener, link.upstream, delay));
     }
-    let admin = admin.ok_or("--admin ADDRESS is missing")?;
-    let router = Router::new().route("/delay", post(set_delay)).with_state(Arc::new(links));
-    axum::serve(TcpListener::bind(admin).await?, router).await?;
+    let router = Router::new().route("/delay", post(set_delay)).with_state(Arc::new(delays));
+    axum::serve(TcpListener::bind(args.admin).await?, router).await?;
     Ok(())
 }

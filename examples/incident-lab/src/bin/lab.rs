@@ -1,73 +1,104 @@
 //! Plans and exports takes; `run.sh` calls it. See `aiops_incident_lab::{plan, export}`.
-//!
-//! `lab plan --fault NAME --seed N [--normal-seconds N --fault-seconds N --recovery-seconds N]`
-//! `lab export --prometheus URL --out DIR …`
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aiops_incident_lab::export::{ExportRequest, export};
 use aiops_incident_lab::http::BoxError;
-use aiops_incident_lab::plan::{Phases, Plan};
-use lexopt::ValueExt as _;
+use aiops_incident_lab::plan::{Fault, Phases, Plan};
+use clap::Parser;
+
+/// Draws the plan of a take from its seed, and writes the recording of one.
+#[derive(Parser)]
+enum Args {
+    /// Prints the plan as shell assignments
+    Plan {
+        /// What will be injected
+        #[arg(long)]
+        fault: Fault,
+        /// Seed of everything that is drawn
+        #[arg(long)]
+        seed: u64,
+        /// Replaces the drawn length of the normal phase; needs the other two as well
+        #[arg(long, requires = "fault_seconds", requires = "recovery_seconds")]
+        normal_seconds: Option<u64>,
+        /// Replaces the drawn length of the fault
+        #[arg(long, requires = "normal_seconds")]
+        fault_seconds: Option<u64>,
+        /// Replaces the drawn length of the recovery
+        #[arg(long, requires = "normal_seconds")]
+        recovery_seconds: Option<u64>,
+    },
+    /// Reads the history of a take from Prometheus and writes its recording
+    Export(Box<ExportArgs>),
+}
+
+#[derive(clap::Args)]
+struct ExportArgs {
+    /// Base address of Prometheus
+    #[arg(long, value_name = "URL")]
+    prometheus: String,
+    /// Directory to write; its name becomes the recording's
+    #[arg(long)]
+    out: PathBuf,
+    /// What was injected
+    #[arg(long)]
+    fault: Fault,
+    /// Seed of the take
+    #[arg(long)]
+    seed: u64,
+    /// First second, in milliseconds since the epoch
+    #[arg(long)]
+    start_ms: i64,
+    /// Last second
+    #[arg(long)]
+    end_ms: i64,
+    /// When the fault was injected
+    #[arg(long)]
+    fault_start_ms: i64,
+    /// When it was healed
+    #[arg(long)]
+    fault_end_ms: i64,
+    /// The driver's list of changes
+    #[arg(long)]
+    changes: PathBuf,
+    /// Title of the change to blame
+    #[arg(long)]
+    root_change: Option<String>,
+    /// Versions and machine, as JSON
+    #[arg(long)]
+    recorded_with: serde_json::Value,
+}
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stdout, reason = "the plan is this program's output")]
 async fn main() -> Result<(), BoxError> {
-    let mut parser = lexopt::Parser::from_env();
-    let mut command = None;
-    let mut flags = BTreeMap::new();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            lexopt::Arg::Value(value) if command.is_none() => command = Some(value.string()?),
-            lexopt::Arg::Long(name) => {
-                let name = name.to_owned();
-                flags.insert(name, parser.value()?.string()?);
-            }
-            other => return Err(other.unexpected().into()),
+    match Args::parse() {
+        Args::Plan { fault, seed, normal_seconds, fault_seconds, recovery_seconds } => {
+            let phases = match (normal_seconds, fault_seconds, recovery_seconds) {
+                (Some(normal), Some(fault), Some(recovery)) => {
+                    Some(Phases { normal, fault, recovery })
+                }
+                _ => None,
+            };
+            print!("{}", Plan::draw(fault, seed, phases).shell());
+            Ok(())
         }
+        Args::Export(args) => export(&request(*args)).await,
     }
-    match command.as_deref() {
-        Some("plan") => print!("{}", plan(&flags)?.shell()),
-        Some("export") => export(&request(&flags)?).await?,
-        _ => return Err("commands are plan and export".into()),
+}
+
+fn request(args: ExportArgs) -> ExportRequest {
+    ExportRequest {
+        prometheus: args.prometheus,
+        out: args.out,
+        fault: args.fault,
+        seed: args.seed,
+        start_ms: args.start_ms,
+        end_ms: args.end_ms,
+        fault_start_ms: args.fault_start_ms,
+        fault_end_ms: args.fault_end_ms,
+        changes: args.changes,
+        root_change: args.root_change,
+        recorded_with: args.recorded_with,
     }
-    Ok(())
-}
-
-type Flags = BTreeMap<String, String>;
-
-fn get<'a>(flags: &'a Flags, name: &str) -> Result<&'a str, BoxError> {
-    flags.get(name).map(String::as_str).ok_or_else(|| format!("--{name} is missing").into())
-}
-
-fn plan(flags: &Flags) -> Result<Plan, BoxError> {
-    let lengths = ["normal-seconds", "fault-seconds", "recovery-seconds"];
-    let phases = if lengths.iter().any(|name| flags.contains_key(*name)) {
-        let [normal, fault, recovery] = lengths.map(|name| get(flags, name));
-        Some(Phases {
-            normal: normal?.parse()?,
-            fault: fault?.parse()?,
-            recovery: recovery?.parse()?,
-        })
-    } else {
-        None
-    };
-    Ok(Plan::draw(get(flags, "fault")?.parse()?, get(flags, "seed")?.parse()?, phases))
-}
-
-fn request(flags: &Flags) -> Result<ExportRequest, BoxError> {
-    Ok(ExportRequest {
-        prometheus: get(flags, "prometheus")?.to_owned(),
-        out: PathBuf::from(get(flags, "out")?),
-        fault: get(flags, "fault")?.parse()?,
-        seed: get(flags, "seed")?.parse()?,
-        start_ms: get(flags, "start-ms")?.parse()?,
-        end_ms: get(flags, "end-ms")?.parse()?,
-        fault_start_ms: get(flags, "fault-start-ms")?.parse()?,
-        fault_end_ms: get(flags, "fault-end-ms")?.parse()?,
-        changes: PathBuf::from(get(flags, "changes")?),
-        root_change: flags.get("root-change").cloned(),
-        recorded_with: serde_json::from_str(get(flags, "recorded-with")?)?,
-    })
 }
