@@ -24,7 +24,7 @@ use std::time::Duration;
 #[serde(default)]
 pub struct PrepareConfig {
     /// The scale is at least this share of the standard deviation of the normal time, beside the
-    /// interquartile range. Default 1: a heavy tail that the quartiles do not see is not a signal.
+    /// interquartile range. Default 1.5: a heavy tail that the quartiles do not see is not a signal.
     pub std_share: f64,
     /// The scale is at least this share of the median, so that a flat line is not infinitely
     /// sensitive. Default 0.001.
@@ -42,7 +42,8 @@ pub struct PrepareConfig {
     pub lookback: Duration,
     /// How late the given beginning may be: an alarm comes later than what it is about. This time
     /// before it counts neither as normal nor as the incident, and onsets may lie in it. Default
-    /// 1 minute, and never less than three quarters of a step.
+    /// 2 minutes, but never more than a third of the time before, nor less than three quarters of a
+    /// step.
     pub alarm_delay: Duration,
     /// A metric with a smaller share of values in its normal time is not judged. Default 0.5.
     pub min_coverage: f64,
@@ -55,13 +56,13 @@ pub struct PrepareConfig {
 impl Default for PrepareConfig {
     fn default() -> Self {
         PrepareConfig {
-            std_share: 1.0,
+            std_share: 1.5,
             relative_floor: 0.001,
             flat_score: 20.0,
             upper_share: 0.5,
             horizon: Duration::from_secs(300),
             lookback: Duration::from_secs(1_200),
-            alarm_delay: Duration::from_secs(60),
+            alarm_delay: Duration::from_secs(120),
             min_coverage: 0.5,
             min_normal: 10,
             abnormal: 3.0,

@@ -70,7 +70,8 @@ impl Spans {
         let first = ended_by(context.began);
         let until = context.began + config.horizon.max(step * 4);
         let last = (first..n).find(|&j| frame.time(j) >= until).unwrap_or(n);
-        let guard = config.alarm_delay.max(step * 3 / 4);
+        let third = frame.step().saturating_mul(first as u32) / 3;
+        let guard = config.alarm_delay.min(third).max(step * 3 / 4);
         Spans { before: 0..ended_by(context.began - guard), incident: first..last }
     }
 

@@ -47,11 +47,18 @@ pub struct BayesConfig {
     /// The time after which a later onset has lost all but 1/e of its weight; `None` ignores onsets.
     /// Default 330 s (the worked example). Differences below one sampling step are ties.
     pub tau: Option<Duration>,
+    /// `tau` is never shorter than so many sampling steps: with coarse steps the order of onsets
+    /// says little. Default 10.
+    pub tau_steps: u32,
     /// The exponent a of the prior; 0 ignores the topology. Default 1.
     pub prior_exponent: f64,
     /// Count a dependency as far as its weight reaches the suspect's own, instead of wholly.
     /// Default false.
     pub graded: bool,
+    /// How much of a deviation that does not travel (processor, memory, saturation) counts without
+    /// the prior: a slow callee does not explain a busy processor. 0 explains all kinds alike.
+    /// Default 0.
+    pub local: f64,
     /// Factor for suspects that no named symptom depends on. Not zero: missing edges are normal.
     /// Default 0.05.
     pub unreachable: f64,
@@ -71,8 +78,10 @@ impl Default for BayesConfig {
             magnitude: MagnitudeConfig { share_exponent: 0.0, ..MagnitudeConfig::default() },
             changes: ChangeConfig::default(),
             tau: Some(Duration::from_secs(330)),
+            tau_steps: 10,
             prior_exponent: 1.0,
             graded: false,
+            local: 0.0,
             unreachable: 0.05,
             unknown_score: 3.0,
             temperature: 1.0,
@@ -94,6 +103,7 @@ impl BayesConfig {
             return Err(Error::config("tau", "must be longer than zero"));
         }
         within("prior_exponent", self.prior_exponent, 0.0, 10.0)?;
+        within("local", self.local, 0.0, 1.0)?;
         within("unreachable", self.unreachable, 0.0, 1.0)?;
         within("unknown_score", self.unknown_score, 0.0, 1e12)?;
         within("temperature", self.temperature, 1e-3, 1e3)?;
@@ -129,7 +139,11 @@ impl Bayes {
         let reach = self.reach(&graph, prepared);
         let timing = self.timing(prepared);
         let posterior: Vec<f64> = (0..suspects.len())
-            .map(|i| priors[i].value * timing[i] * weights[i].value * reach[i])
+            .map(|i| {
+                let stays = weights[i].local * config.local;
+                let magnitude = (priors[i].value * weights[i].value).max(stays);
+                timing[i] * magnitude * reach[i]
+            })
             .collect();
 
         let temper = |weight: f64| weight.powf(config.temperature.recip());
@@ -177,6 +191,7 @@ impl Bayes {
     /// exp(−delay / tau). A suspect without an onset counts as the last one.
     fn timing(&self, prepared: &Prepared) -> Vec<f64> {
         let Some(tau) = self.config.tau else { return vec![1.0; prepared.suspects.len()] };
+        let tau = tau.max(prepared.step.saturating_mul(self.config.tau_steps));
         let delays: Vec<_> = prepared.suspects.iter().map(|s| prepared.delay(s)).collect();
         let last = delays.iter().flatten().max().copied().unwrap_or_default();
         let factor = |delay: &Option<Duration>| {
