@@ -80,8 +80,8 @@ pub async fn export(request: &ExportRequest) -> Result<(), BoxError> {
     std::fs::create_dir_all(&request.out)?;
     let name =
         request.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    write_series(&request.out.join("series.csv.gz"), &columns)?;
-    write_metrics(&request.out.join("metrics.csv.gz"), &columns, grid)?;
+    gzip(&request.out.join("series.csv.gz"), |out| write_series(out, &columns))?;
+    gzip(&request.out.join("metrics.csv.gz"), |out| write_metrics(out, &columns, grid))?;
     write_lines(&request.out.join("alerts.jsonl"), &alerts)?;
     write_lines(&request.out.join("changes.jsonl"), &changes)?;
     write_json(&request.out.join("topology.json"), &topology())?;
@@ -141,27 +141,30 @@ fn truth(request: &ExportRequest) -> serde_json::Value {
     })
 }
 
-fn gzip(path: &Path) -> std::io::Result<flate2::write::GzEncoder<BufWriter<File>>> {
-    // No name and no time in the header: the same content gives the same bytes.
-    Ok(GzBuilder::new().write(BufWriter::new(File::create(path)?), Compression::best()))
+/// Writes through gzip, without name and time in its header: the same content, the same bytes.
+fn gzip(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> Result<(), BoxError>,
+) -> Result<(), BoxError> {
+    let file = BufWriter::new(File::create(path)?);
+    let mut out = GzBuilder::new().write(file, Compression::best());
+    content(&mut out)?;
+    Ok(out.finish()?.flush()?)
 }
 
-fn write_series(path: &Path, columns: &[Column]) -> Result<(), BoxError> {
-    let mut out = gzip(path)?;
+fn write_series(out: &mut dyn Write, columns: &[Column]) -> Result<(), BoxError> {
     writeln!(out, "series,name,service,kind,unit,labels")?;
     for (index, column) in columns.iter().enumerate() {
         let labels = serde_json::to_string(&column.labels)?.replace('"', "\"\"");
         let Column { name, service, kind, unit, .. } = column;
         writeln!(out, "s{index},{name},{service},{kind},{unit},\"{labels}\"")?;
     }
-    out.finish()?.flush()?;
     Ok(())
 }
 
-fn write_metrics(path: &Path, columns: &[Column], grid: Grid) -> Result<(), BoxError> {
+fn write_metrics(out: &mut dyn Write, columns: &[Column], grid: Grid) -> Result<(), BoxError> {
     let cells: Vec<Vec<Option<f64>>> =
         columns.iter().map(|column| grid.place(&column.samples)).collect();
-    let mut out = gzip(path)?;
     write!(out, "time_ms")?;
     for index in 0..columns.len() {
         write!(out, ",s{index}")?;
@@ -177,7 +180,6 @@ fn write_metrics(path: &Path, columns: &[Column], grid: Grid) -> Result<(), BoxE
         }
         writeln!(out)?;
     }
-    out.finish()?.flush()?;
     Ok(())
 }
 
@@ -215,6 +217,37 @@ mod tests {
                     && nodes.contains(&edge["to"].as_str().unwrap())
             );
         }
+    }
+
+    #[test]
+    fn columns_become_the_documented_text() {
+        let column = |name: &str, kind, labels: &[(&str, &str)], samples: &[(i64, f64)]| Column {
+            name: name.to_owned(),
+            service: "api".to_owned(),
+            kind,
+            unit: "seconds",
+            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            samples: samples.to_vec(),
+        };
+        let columns = [
+            column("busy", "counter", &[("cpu", "0")], &[(900, 1.234_567_891_2), (2_000, 3.0)]),
+            column("wait", "gauge", &[], &[(1_000, f64::NAN), (1_500, 0.123_456)]),
+        ];
+        let text = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            write(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let series = text(&|out| write_series(out, &columns).unwrap());
+        assert_eq!(
+            series,
+            "series,name,service,kind,unit,labels\n\
+             s0,busy,api,counter,seconds,\"{\"\"cpu\"\":\"\"0\"\"}\"\n\
+             s1,wait,api,gauge,seconds,\"{}\"\n"
+        );
+        let grid = Grid { start_ms: 1_000, end_ms: 2_000, step_ms: 1_000 };
+        let metrics = text(&|out| write_metrics(out, &columns, grid).unwrap());
+        assert_eq!(metrics, "time_ms,s0,s1\n1000,1.23456789,\n2000,3,0.12346\n");
     }
 
     #[test]

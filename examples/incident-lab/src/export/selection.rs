@@ -277,6 +277,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_metric_is_listed_once() {
+        let mut names: Vec<&str> = METRICS.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn what_tells_a_lane_from_another_is_dropped() {
+        let series = |labels: &[(&str, &str)]| RawSeries {
+            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            samples: Vec::new(),
+        };
+        let history = vec![
+            series(&[("__name__", "up"), ("job", "api"), ("instance", "x:1"), ("service", "api")]),
+            series(&[("__name__", "pg_locks_count"), ("datname", "postgres")]),
+            series(&[("__name__", "unlisted"), ("service", "api")]),
+        ];
+        let found = columns(history, &BTreeMap::new());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].labels, BTreeMap::from([("job".to_owned(), "api".to_owned())]));
+    }
+
+    #[test]
     fn kinds_and_units_follow_the_declarations() {
         let kinds = [
             ("api_requests", "counter"),
