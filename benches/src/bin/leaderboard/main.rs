@@ -10,6 +10,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
 mod args;
+mod rca;
+mod rca_data;
 mod registry;
 mod speed;
 mod speed_tier1;

@@ -8,10 +8,10 @@
 //! measures ours and the baseline alternately in the same run (see [`crate::stopwatch`]), and says
 //! in words what the baseline is: the best plain loop one can write for the same work.
 
-use crate::{args::Args, speed, speed_tier1};
+use crate::{args::Args, rca, speed, speed_tier1};
 
 /// The areas, in the order `all` runs them.
-pub(crate) const AREAS: &[Area] = &[speed::AREA];
+pub(crate) const AREAS: &[Area] = &[speed::AREA, rca::AREA];
 
 /// The rows of the speed table, in the order it prints them.
 pub(crate) const SPEED: &[&[SpeedRow]] = &[speed_tier1::ROWS];
