@@ -57,7 +57,12 @@ impl<'a> Correlate<'a> {
         for alert in alerts {
             let decision = self.funnel.ingest(&alert, &context);
             let action = decision.action.name();
-            self.decided.push(AlertStory { reasons: decision.reasons(), incident: decision.incident, action, alert });
+            self.decided.push(AlertStory {
+                reasons: decision.reasons(),
+                incident: decision.incident,
+                action,
+                alert,
+            });
         }
         self.funnel.advance(now, self.topology, &mut updates);
         updates

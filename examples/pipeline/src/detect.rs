@@ -11,17 +11,32 @@ use aiops_detect::{Change, DetectorExt, Noticed, Tally, Verdict, Watcher};
 use crate::observe::Observe;
 use crate::{Result, Settings};
 
-/// Two detectors that fail in different ways: the median is not moved by outliers, the weighted
-/// mean sees smaller shifts.
+/// Two detectors that fail in different ways, and the rule that both must see an anomaly.
+///
+/// The rolling median is not moved by outliers and follows a shift for minutes, but takes a series
+/// that is constant most of the time for infinitely precise. The weighted mean counts every rare
+/// step in its variance, but is blinded by the first large one. What both call abnormal within
+/// [`Settings::agree_within`] is worth an alert; what only one of them sees is counted.
 #[derive(Debug)]
 pub struct Detect {
     watchers: [Watcher; 2],
     rule: AlertRule,
+    agree_within: std::time::Duration,
     /// What became of the samples, by detector; both judge the same ones.
     pub tallies: [Tally; 2],
-    /// Every anomaly as it stands, in the order of its confirmation.
+    /// How many stretches were seen by at least one of the two.
+    pub stretches: u64,
+    /// The anomalies that both saw, as they stand, in the order in which they were agreed on.
     pub anomalies: Vec<Anomaly>,
-    at: BTreeMap<(SeriesHash, String, Timestamp), usize>,
+    series: BTreeMap<SeriesHash, Seen>,
+}
+
+/// What the two detectors said of one series last.
+#[derive(Debug, Default)]
+struct Seen {
+    by: [Option<Anomaly>; 2],
+    /// The anomaly that both agreed on, an index into `anomalies`.
+    agreed: Option<usize>,
 }
 
 impl Detect {
@@ -40,8 +55,15 @@ impl Detect {
             Watcher::new(Box::new(robust), policy.clone().build()?, Box::new(kind_of.clone())),
             Watcher::new(Box::new(ewma), policy.build()?, Box::new(kind_of)),
         ];
-        let rule = settings.alert_rule.clone();
-        Ok(Detect { watchers, rule, tallies: Default::default(), anomalies: vec![], at: BTreeMap::new() })
+        Ok(Detect {
+            watchers,
+            rule: settings.alert_rule.clone(),
+            agree_within: settings.agree_within,
+            tallies: Default::default(),
+            stretches: 0,
+            anomalies: vec![],
+            series: BTreeMap::new(),
+        })
     }
 
     /// Judges and learns a batch; what is worth telling comes back as alerts that arrive at `now`.
@@ -54,28 +76,58 @@ impl Detect {
         interner: &Interner,
         now: Timestamp,
     ) -> Result<Vec<Alert>> {
-        let mut noticed = Vec::new();
-        for (watcher, tally) in self.watchers.iter_mut().zip(&mut self.tallies) {
-            *tally += watcher.process(batch, interner, &mut noticed)?;
+        let mut alerts = Vec::new();
+        for which in 0..self.watchers.len() {
+            let mut noticed = Vec::new();
+            self.tallies[which] += self.watchers[which].process(batch, interner, &mut noticed)?;
+            alerts.extend(noticed.into_iter().filter_map(|n| self.agree(which, n, now)));
         }
-        Ok(noticed.into_iter().map(|noticed| self.alert(noticed, now)).collect())
+        Ok(alerts)
     }
 
-    /// One anomaly is one alert however often it is told; its end is the end of the alert.
-    fn alert(&mut self, noticed: Noticed, now: Timestamp) -> Alert {
+    /// The alert to send when detector `which` noticed something: at first when the other has seen
+    /// it too, then when it gets worse and when it is over. One anomaly is one alert.
+    fn agree(&mut self, which: usize, noticed: Noticed, now: Timestamp) -> Option<Alert> {
         let Noticed { change, anomaly, .. } = noticed;
-        let mut alert = self.rule.alert(&anomaly, now);
-        if change == Change::Ended {
-            alert.ends_at = Some(anomaly.last_seen);
+        let seen = self.series.entry(anomaly.series.hash()).or_default();
+        self.stretches += u64::from(change == Change::Raised);
+        seen.by[which] = Some(anomaly);
+        let [Some(robust), Some(ewma)] = &seen.by else { return None };
+        if let Some(agreed) = seen.agreed
+            && self.anomalies[agreed].onset == robust.onset.min(ewma.onset)
+        {
+            // The median follows a shift for longer: its end is the end.
+            if which != 0 && change == Change::Ended {
+                return None;
+            }
+            self.anomalies[agreed] = together(robust, ewma);
+            let mut alert = self.rule.alert(&self.anomalies[agreed], now);
+            alert.ends_at = (change == Change::Ended).then_some(robust.last_seen);
+            return Some(alert);
         }
-        let key = (anomaly.series.hash(), anomaly.detector.clone(), anomaly.onset);
-        let place = *self.at.entry(key).or_insert(self.anomalies.len());
-        if place < self.anomalies.len() {
-            self.anomalies[place] = anomaly;
-        } else {
-            self.anomalies.push(anomaly);
+        let apart = robust.onset.since(ewma.onset).max(ewma.onset.since(robust.onset));
+        if change == Change::Ended || apart > self.agree_within {
+            return None;
         }
-        alert
+        seen.agreed = Some(self.anomalies.len());
+        self.anomalies.push(together(robust, ewma));
+        self.anomalies.last().map(|anomaly| self.rule.alert(anomaly, now))
+    }
+}
+
+/// What both saw as one anomaly: the earlier onset, and the worse of the two judgements.
+fn together(robust: &Anomaly, ewma: &Anomaly) -> Anomaly {
+    let first = if robust.onset <= ewma.onset { robust } else { ewma };
+    Anomaly {
+        detector: "robust+ewma".to_owned(),
+        onset: first.onset,
+        onset_uncertainty: first.onset_uncertainty,
+        last_seen: robust.last_seen.max(ewma.last_seen),
+        // The less extreme of the two p-values: neither can be trusted far into its tail.
+        p_value: robust.p_value.max(ewma.p_value),
+        peak_score: robust.peak_score.min(ewma.peak_score),
+        reasons: robust.reasons.iter().chain(&ewma.reasons).cloned().collect(),
+        ..robust.clone()
     }
 }
 

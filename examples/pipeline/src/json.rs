@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aiops_core::{
-    AlertId, Candidate, Cause, Event, EventId, Incident, IncidentId, MetricKind, Ranking, Reason,
-    Severity, Timestamp,
+    AlertId, Anomaly, Candidate, Cause, Direction, Event, EventId, Incident, IncidentId,
+    MetricKind, Ranking, Reason, Severity, Timestamp,
 };
 use serde::Serialize;
 
@@ -27,6 +27,7 @@ pub struct Document<'a> {
     funnel: &'a Funnel,
     incidents: Vec<IncidentPart<'a>>,
     changes: &'a [Event],
+    anomalies: Vec<AnomalyPart<'a>>,
     timings_s: BTreeMap<&'static str, f64>,
     score: Option<&'a Score>,
 }
@@ -37,6 +38,19 @@ struct RecordingPart<'a> {
     start_ms: i64,
     end_ms: i64,
     flaws: &'a Flaws,
+}
+
+#[derive(Debug, Serialize)]
+struct AnomalyPart<'a> {
+    series: String,
+    service: Option<&'a str>,
+    metric_kind: MetricKind,
+    detector: &'a str,
+    onset_ms: i64,
+    last_seen_ms: i64,
+    score: f64,
+    p_value: f64,
+    direction: Direction,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,8 +115,23 @@ pub fn document(story: &Story) -> Document<'_> {
         funnel: &story.funnel,
         incidents: story.incidents.iter().map(incident).collect(),
         changes: &story.changes,
+        anomalies: story.anomalies.iter().map(anomaly).collect(),
         timings_s: story.timings.iter().copied().collect(),
         score: story.score.as_ref(),
+    }
+}
+
+fn anomaly(anomaly: &Anomaly) -> AnomalyPart<'_> {
+    AnomalyPart {
+        series: anomaly.series.to_string(),
+        service: anomaly.series.service(),
+        metric_kind: anomaly.kind,
+        detector: &anomaly.detector,
+        onset_ms: anomaly.onset.as_millis(),
+        last_seen_ms: anomaly.last_seen.as_millis(),
+        score: anomaly.peak_score,
+        p_value: anomaly.p_value,
+        direction: anomaly.direction,
     }
 }
 

@@ -17,14 +17,14 @@
 //! The rest is what surrounds a pipeline: reading ([`recording`]), telling ([`print`], [`json`],
 //! [`report`]).
 
-mod correlate;
-mod detect;
+pub mod correlate;
+pub mod detect;
 mod error;
 pub mod json;
 pub mod judge;
-mod observe;
+pub mod observe;
 pub mod print;
-mod rank;
+pub mod rank;
 pub mod recording;
 pub mod report;
 mod settings;
@@ -110,6 +110,7 @@ fn tell(
         series: observe.infos.len() as u64,
         samples: detect.tallies[0].scored + detect.tallies[0].warming_up,
         flagged: detect.tallies.iter().map(|tally| tally.flagged).sum(),
+        stretches: detect.stretches,
         anomalies: detect.anomalies.len() as u64,
         detector_alerts: detect.anomalies.len() as u64,
         recorded_alerts: recording.alerts.len() as u64,

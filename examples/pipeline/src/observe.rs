@@ -1,7 +1,7 @@
 //! Stage 1: rows of a recording become samples of one schema: counters as rates, canonical units,
 //! dense ids, and what each series measures.
 
-use aiops_core::{Frame, Harm, MetricKind, Sample, SampleBatch, SeriesId, SeriesKey, Timestamp, Unit};
+use aiops_core::{Frame, Sample, SampleBatch, SeriesId, Timestamp, Unit};
 use aiops_observe::{Declared, Form, Normaliser, NormaliserConfig};
 use aiops_rca::MetricInfo;
 
@@ -44,7 +44,7 @@ impl<'a> Observe<'a> {
                 continue;
             };
             keys.push(key.clone());
-            infos.push(metric_info(key, info.kind, info.harm));
+            infos.push(MetricInfo { harm: info.harm, ..MetricInfo::of(key, info.kind) });
             units.push(unit_name(info.unit, info.form).to_owned());
             rows.resize(rows.len().max(id.index() + 1), 0);
             rows[id.index()] = row;
@@ -89,10 +89,6 @@ impl<'a> Observe<'a> {
 
 fn declared(is_counter: bool, unit: &str) -> Declared<'_> {
     Declared { form: if is_counter { Form::Counter } else { Form::Gauge }, unit }
-}
-
-fn metric_info(key: &SeriesKey, kind: MetricKind, harm: Harm) -> MetricInfo {
-    MetricInfo { harm, ..MetricInfo::of(key, kind) }
 }
 
 /// The unit after normalisation, in the words that people read.

@@ -38,7 +38,14 @@ fn funnel(story: &Story, out: &mut dyn Write) -> fmt::Result {
     let funnel = &story.funnel;
     let rows = [
         (funnel.samples, "samples", format!("of {} series", words::count(funnel.series))),
-        (funnel.anomalies, "anomalies", format!("from {} flagged samples", words::count(funnel.flagged))),
+        (
+            funnel.anomalies,
+            "anomalies",
+            format!(
+                "seen by both detectors, of {} stretches that one of them saw",
+                words::count(funnel.stretches)
+            ),
+        ),
         (
             funnel.alerts(),
             "alerts",
@@ -72,13 +79,19 @@ fn timeline(story: &Story, main: &IncidentStory, out: &mut dyn Write) -> fmt::Re
     }
     // The detector's alerts are many; the report has them all.
     for alert in &story.alerts {
-        let is_ours = alert.incident == Some(about.id) && !alert.alert.source.starts_with("detector");
+        let is_ours =
+            alert.incident == Some(about.id) && !alert.alert.source.starts_with("detector");
         if is_ours && !alert.is_hidden() && !alert.alert.is_resolved() {
             let service = alert.alert.service.as_deref().unwrap_or("unknown service");
-            lines.push((alert.alert.received_at, format!("alert:  {} on {service}", alert.alert.name)));
+            lines.push((
+                alert.alert.received_at,
+                format!("alert:  {} on {service}", alert.alert.name),
+            ));
         }
     }
-    lines.extend(about.timeline.iter().map(|entry| (entry.at, entry.reason.to_string())));
+    // New members are the alerts above.
+    let told = about.timeline.iter().filter(|entry| entry.reason.code != "attention");
+    lines.extend(told.map(|entry| (entry.at, entry.reason.to_string())));
     let mut leader = None;
     for ranked in &main.rankings {
         let Some(top) = ranked.ranking.top() else { continue };
@@ -104,7 +117,12 @@ fn causes(main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "\nRanked causes")?;
     for (index, candidate) in ranking.candidates.iter().take(5).enumerate() {
         let (kind, cause) = (words::kind_of(&candidate.cause), &candidate.cause);
-        writeln!(out, "  {}. {:>6}  {kind} {cause}", index + 1, words::percent(candidate.probability))?;
+        writeln!(
+            out,
+            "  {}. {:>6}  {kind} {cause}",
+            index + 1,
+            words::percent(candidate.probability)
+        )?;
         for evidence in candidate.evidence.iter().take(if index == 0 { 5 } else { 2 }) {
             writeln!(out, "             {}", words::evidence(evidence))?;
         }
@@ -127,11 +145,25 @@ fn action(main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
 /// # Errors
 /// Those of the writer.
 pub fn plan(plan: &PlanStory, out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "\nPlan: {} (runbook {}, made at {})", plan.title, plan.runbook, words::clock(plan.made_at))?;
+    writeln!(
+        out,
+        "\nPlan: {} (runbook {}, made at {})",
+        plan.title,
+        plan.runbook,
+        words::clock(plan.made_at)
+    )?;
     for reason in &plan.because {
         writeln!(out, "  because {reason}")?;
     }
-    writeln!(out, "  touches {}", if plan.blast_radius.is_empty() { "nothing".to_owned() } else { plan.blast_radius.join(", ") })?;
+    writeln!(
+        out,
+        "  touches {}",
+        if plan.blast_radius.is_empty() {
+            "nothing".to_owned()
+        } else {
+            plan.blast_radius.join(", ")
+        }
+    )?;
     for (index, step) in plan.steps.iter().enumerate() {
         writeln!(out, "  {}. {} [{}]", index + 1, step.title, step.state.replace('_', " "))?;
         writeln!(out, "{}", indent(&indent(&step.does)))?;
@@ -159,7 +191,13 @@ fn others(story: &Story, out: &mut dyn Write) -> fmt::Result {
     for other in others() {
         let shown = if other.incident.shown_at.is_some() { "" } else { ", never shown" };
         let (about, state) = (&other.incident, other.incident.state.name());
-        writeln!(out, "  {} {} ({state}{shown}, {} alerts)", words::clock(about.onset), about.title, about.alerts.len())?;
+        writeln!(
+            out,
+            "  {} {} ({state}{shown}, {} alerts)",
+            words::clock(about.onset),
+            about.title,
+            about.alerts.len()
+        )?;
     }
     Ok(())
 }

@@ -6,11 +6,13 @@ use aiops_core::AlertRule;
 use aiops_correlate::FunnelConfig;
 use aiops_detect::PolicyConfig;
 use aiops_detect::tier1::{EwmaConfig, RobustConfig};
-use aiops_rca::DefaultConfig;
+use aiops_rca::{BayesConfig, ChangeConfig, DefaultConfig, MagnitudeConfig, PrepareConfig};
+use serde::{Deserialize, Serialize};
 
 /// The settings of every stage. The defaults were chosen on the first take of each recording and
 /// judged on the second; `README.md` has both results.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// The rolling median.
     pub robust: RobustConfig,
@@ -18,6 +20,8 @@ pub struct Settings {
     pub ewma: EwmaConfig,
     /// When flagged samples are an anomaly.
     pub policy: PolicyConfig,
+    /// Both detectors must see an anomaly begin within this time. Default 30 s.
+    pub agree_within: Duration,
     /// How an anomaly becomes an alert.
     pub alert_rule: AlertRule,
     /// How alerts become incidents.
@@ -33,14 +37,34 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            robust: RobustConfig::default(),
-            ewma: EwmaConfig::default(),
-            policy: PolicyConfig::default(),
+            // Two minutes before the first judgement: a series that is seldom not zero needs them.
+            robust: RobustConfig { warm_up: 120, ..RobustConfig::default() },
+            ewma: EwmaConfig { warm_up: 120, ..EwmaConfig::default() },
+            policy: PolicyConfig { confirm: 3, among: 5, ..PolicyConfig::default() },
+            agree_within: Duration::from_secs(30),
             alert_rule: AlertRule::default(),
             correlate: FunnelConfig::default(),
-            rank: DefaultConfig::default(),
+            rank: rank(),
             normal: Duration::from_secs(600),
             rank_every: Duration::from_secs(1),
         }
+    }
+}
+
+/// The default analyzer for detectors that look every second.
+fn rank() -> DefaultConfig {
+    let default = DefaultConfig::default();
+    DefaultConfig {
+        bayes: BayesConfig {
+            // The onset comes from detectors, not from an alarm that waited: seconds, not a minute.
+            // A longer time lets the last noise before the incident pass for its beginning.
+            prepare: PrepareConfig { alarm_delay: Duration::from_secs(5), ..default.bayes.prepare },
+            // Ten minutes of normal life cannot tell a hundred standard deviations from a million:
+            // beyond this, who depends on whom decides.
+            magnitude: MagnitudeConfig { cap: 100.0, ..default.bayes.magnitude },
+            // A bad deploy shows within a minute or two on systems that are never idle.
+            changes: ChangeConfig { tau: Duration::from_secs(100), ..default.bayes.changes },
+            ..default.bayes
+        },
     }
 }

@@ -4,19 +4,22 @@ use std::time::{Duration, Instant};
 
 /// Adds up the time of named stages.
 #[derive(Debug, Default)]
-pub struct Stopwatch {
+pub(crate) struct Stopwatch {
     laps: Vec<(&'static str, Duration)>,
 }
 
 impl Stopwatch {
     /// A watch that has measured nothing.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Stopwatch::default()
     }
 
     /// Runs `work` and adds its time to `stage`.
-    #[allow(clippy::disallowed_methods, reason = "a driver may time itself; no decision depends on it")]
-    pub fn time<T>(&mut self, stage: &'static str, work: impl FnOnce() -> T) -> T {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a driver may time itself; no decision depends on it"
+    )]
+    pub(crate) fn time<T>(&mut self, stage: &'static str, work: impl FnOnce() -> T) -> T {
         let started = Instant::now();
         let done = work();
         let took = started.elapsed();
@@ -28,7 +31,7 @@ impl Stopwatch {
     }
 
     /// Seconds by stage, in the order in which they first ran.
-    pub fn laps(&self) -> Vec<(&'static str, f64)> {
+    pub(crate) fn laps(&self) -> Vec<(&'static str, f64)> {
         self.laps.iter().map(|(stage, took)| (*stage, took.as_secs_f64())).collect()
     }
 }

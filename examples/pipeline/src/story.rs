@@ -53,7 +53,9 @@ pub struct Funnel {
     pub samples: u64,
     /// Values that were flagged by a detector.
     pub flagged: u64,
-    /// Stretches of flagged values that were confirmed.
+    /// Stretches of flagged values that one detector confirmed.
+    pub stretches: u64,
+    /// Stretches that both detectors saw.
     pub anomalies: u64,
     /// Alerts from those anomalies.
     pub detector_alerts: u64,

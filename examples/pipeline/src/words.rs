@@ -85,7 +85,7 @@ pub fn value(value: f64, unit: &str) -> String {
         "bytes" | "B" => scaled(&[(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")]),
         "ratio" => Some(format!("{} %", digits(value * 100.0))),
         "seconds" | "s" => Some(format!("{} s", digits(value))),
-        "" => scaled(&[(1e9, "G"), (1e6, "M"), (1e4, "k"), (f64::MIN_POSITIVE, "")]),
+        "" => scaled(&[(1e9, "G"), (1e6, "M"), (1e4, "k"), (1.0, "")]),
         other => Some(format!("{} {other}", digits(value))),
     };
     let text = text.unwrap_or_else(|| digits(value));
@@ -216,9 +216,12 @@ mod tests {
 
     #[test]
     fn dates_known_by_heart() {
-        for (seconds, text) in
-            [(0, "1970-01-01"), (951_782_400, "2000-02-29"), (-1, "1969-12-31"), (1_772_323_200, "2026-03-01")]
-        {
+        for (seconds, text) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (-1, "1969-12-31"),
+            (1_772_323_200, "2026-03-01"),
+        ] {
             assert_eq!(date(Timestamp::from_secs(seconds)), text);
         }
         assert_eq!(clock(Timestamp::from_secs(1_772_323_200 + 3_661)), "01:01:01");
@@ -226,9 +229,14 @@ mod tests {
 
     #[test]
     fn lengths_of_time_read_naturally() {
-        for (seconds, text) in
-            [(0.5, "0.5 s"), (12.0, "12 s"), (60.0, "1 min"), (200.0, "3 min 20 s"), (7_260.0, "2 h 1 min"), (-5.0, "−5 s")]
-        {
+        for (seconds, text) in [
+            (0.5, "0.5 s"),
+            (12.0, "12 s"),
+            (60.0, "1 min"),
+            (200.0, "3 min 20 s"),
+            (7_260.0, "2 h 1 min"),
+            (-5.0, "−5 s"),
+        ] {
             assert_eq!(span(seconds), text);
         }
     }
@@ -252,7 +260,10 @@ mod tests {
 
     #[test]
     fn a_probability_is_never_rounded_to_certainty() {
-        assert_eq!([0.0, 0.004, 0.72, 0.996, 1.0].map(percent), ["0 %", "< 1 %", "72 %", "> 99 %", "100 %"]);
+        assert_eq!(
+            [0.0, 0.004, 0.72, 0.996, 1.0].map(percent),
+            ["0 %", "< 1 %", "72 %", "> 99 %", "100 %"]
+        );
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
     }
 }

@@ -44,11 +44,14 @@ pub(super) fn charts(
 /// Which part of the recording is drawn: some minutes before the onset until the trouble is over.
 fn steps(story: &Story, incident: &IncidentStory) -> Range<usize> {
     let frame = &story.metrics;
-    let at = |time: Timestamp| frame.step_of(time).unwrap_or(if time < frame.start() { 0 } else { frame.n_steps() });
+    let at = |time: Timestamp| {
+        frame.step_of(time).unwrap_or(if time < frame.start() { 0 } else { frame.n_steps() })
+    };
     let minute = |minutes: u64| std::time::Duration::from_secs(60 * minutes);
     let onset = incident.incident.onset;
     let over = incident.incident.resolved_at.map_or(onset + minute(8), |over| over + minute(1));
-    at(onset - minute(4))..(at(over.min(onset + minute(14))).max(at(onset) + 1).min(frame.n_steps()))
+    at(onset - minute(4))
+        ..(at(over.min(onset + minute(14))).max(at(onset) + 1).min(frame.n_steps()))
 }
 
 /// The rows that say most: what the ranking rests on, then the loudest anomalies of each service.
@@ -82,7 +85,9 @@ fn choose(story: &Story, incident: &IncidentStory) -> Vec<usize> {
     let mut loudest: Vec<_> = story
         .anomalies
         .iter()
-        .filter(|anomaly| anomaly.series.service().is_some_and(|s| incident.incident.services.contains(s)))
+        .filter(|anomaly| {
+            anomaly.series.service().is_some_and(|s| incident.incident.services.contains(s))
+        })
         .collect();
     loudest.sort_by(|a, b| b.peak_score.total_cmp(&a.peak_score).then(a.onset.cmp(&b.onset)));
     for anomaly in loudest {
@@ -100,7 +105,10 @@ fn stem(name: &str) -> &str {
         !tail.is_empty() && tail.chars().all(|c| c.is_ascii_digit())
     });
     let name = cut.map_or(name, |cut| &name[..cut]);
-    ["_total", "_sum", "_count", "_bucket"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name)
+    ["_total", "_sum", "_count", "_bucket"]
+        .iter()
+        .find_map(|s| name.strip_suffix(s))
+        .unwrap_or(name)
 }
 
 fn chart(
@@ -203,7 +211,8 @@ impl Scale {
     /// Holds all values; of the band only what is near them, so that a wide band flattens nothing.
     fn of(values: &[f64], verdicts: &[Verdict]) -> Scale {
         let finite = values.iter().copied().filter(|v| v.is_finite());
-        let (mut low, mut high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        let (mut low, mut high) =
+            finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         if low > high {
             (low, high) = (0.0, 1.0);
         }

@@ -53,11 +53,7 @@ pub fn page(story: &Story, judge: &dyn Fn(usize) -> Vec<Verdict>) -> String {
     page.into_string()
 }
 
-fn about(
-    story: &Story,
-    incident: &IncidentStory,
-    judge: &dyn Fn(usize) -> Vec<Verdict>,
-) -> Markup {
+fn about(story: &Story, incident: &IncidentStory, judge: &dyn Fn(usize) -> Vec<Verdict>) -> Markup {
     html! {
         section.causes {
             h2 { "What caused it" }

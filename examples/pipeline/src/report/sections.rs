@@ -14,14 +14,34 @@ pub(super) fn funnel(story: &Story) -> Markup {
     let funnel = &story.funnel;
     let stages = [
         (funnel.samples, "samples", format!("of {} series", words::count(funnel.series))),
-        (funnel.anomalies, "anomalies", format!("from {} flagged samples", words::count(funnel.flagged))),
+        (
+            funnel.anomalies,
+            "anomalies",
+            format!("seen by both detectors, of {} seen by one", words::count(funnel.stretches)),
+        ),
         (
             funnel.alerts(),
             "alerts",
-            format!("{} from detectors, {} from rules", words::count(funnel.detector_alerts), words::count(funnel.recorded_alerts)),
+            format!(
+                "{} from detectors, {} from rules",
+                words::count(funnel.detector_alerts),
+                words::count(funnel.recorded_alerts)
+            ),
         ),
-        (funnel.incidents, "incidents shown", format!("{} alerts spared", words::count(funnel.hidden_alerts))),
-        (funnel.acted_on, "plans", if funnel.acted_on == 0 { "nothing to act on".to_owned() } else { "approval asked".to_owned() }),
+        (
+            funnel.incidents,
+            "incidents shown",
+            format!("{} alerts spared", words::count(funnel.hidden_alerts)),
+        ),
+        (
+            funnel.acted_on,
+            "plans",
+            if funnel.acted_on == 0 {
+                "nothing to act on".to_owned()
+            } else {
+                "approval asked".to_owned()
+            },
+        ),
     ];
     html! {
         ol.funnel {

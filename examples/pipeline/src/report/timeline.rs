@@ -28,7 +28,8 @@ pub(super) fn timeline(story: &Story, incident: &IncidentStory) -> Markup {
     let onset = incident.incident.onset;
     let begins = (onset - Duration::from_secs(150)).max(story.start);
     let over = incident.incident.resolved_at.unwrap_or(onset + Duration::from_secs(480));
-    let ends = (over + Duration::from_secs(60)).min(onset + Duration::from_secs(840)).min(story.end);
+    let ends =
+        (over + Duration::from_secs(60)).min(onset + Duration::from_secs(840)).min(story.end);
     let length = ends.seconds_after(begins).max(1.0);
     let x = |at: Timestamp| {
         let share = (at.seconds_after(begins) / length).clamp(0.0, 1.0);
@@ -123,13 +124,16 @@ fn draw(
     }
 }
 
+/// Recorded alerts by name, and those of detectors.
+type OfService<'a> = (BTreeMap<&'a str, Vec<&'a AlertStory>>, Vec<&'a AlertStory>);
+
 /// Services from callers to callees; under each its recorded alerts by first firing, then the
 /// onsets that detectors found.
 fn rows(story: &Story, begins: Timestamp, ends: Timestamp) -> Vec<Row<'_>> {
     let inside = |firing: &&AlertStory| {
         firing.alert.starts_at <= ends && firing.alert.ends_at.unwrap_or(ends) >= begins
     };
-    let mut services: BTreeMap<&str, (BTreeMap<&str, Vec<&AlertStory>>, Vec<&AlertStory>)> = BTreeMap::new();
+    let mut services: BTreeMap<&str, OfService<'_>> = BTreeMap::new();
     for firing in story.alerts.iter().filter(inside) {
         let service = firing.alert.service.as_deref().unwrap_or("no service");
         let (recorded, detected) = services.entry(service).or_default();
@@ -181,7 +185,8 @@ fn settled(incident: &IncidentStory) -> Option<(Timestamp, String)> {
     let cause = &incident.top()?.cause;
     let until = incident.plan().map_or(Timestamp::MAX, |plan| plan.made_at);
     let before = incident.rankings.iter().rev().skip_while(|ranked| ranked.at > until);
-    let since = before.take_while(|r| r.ranking.top().is_some_and(|top| top.cause == *cause)).last()?;
+    let since =
+        before.take_while(|r| r.ranking.top().is_some_and(|top| top.cause == *cause)).last()?;
     Some((since.at, cause.to_string()))
 }
 

@@ -35,7 +35,8 @@ fn layers(topology: &Topology) -> BTreeMap<NodeId, usize> {
     for &id in &nodes {
         let above = topology.neighbours(id, Depends::Dependents);
         let outside = above.iter().filter(|other| components.of(**other) != components.of(id));
-        let layer = outside.filter_map(|other| layers.get(other)).max().map_or(0, |layer| layer + 1);
+        let layer =
+            outside.filter_map(|other| layers.get(other)).max().map_or(0, |layer| layer + 1);
         layers.insert(id, layer);
     }
     layers
@@ -58,7 +59,8 @@ pub(super) fn drawing(story: &Story, incident: &IncidentStory) -> Markup {
     for (index, row) in rows.values().enumerate() {
         let row_width = row.len() as f64 * (NODE_WIDTH + GAP_X) - GAP_X;
         for (column, (id, _, _)) in row.iter().enumerate() {
-            let x = (width - row_width) / 2.0 + column as f64 * (NODE_WIDTH + GAP_X) + NODE_WIDTH / 2.0;
+            let x =
+                (width - row_width) / 2.0 + column as f64 * (NODE_WIDTH + GAP_X) + NODE_WIDTH / 2.0;
             place.insert(*id, (x, 12.0 + index as f64 * (NODE_HEIGHT + GAP_Y) + NODE_HEIGHT / 2.0));
         }
     }
@@ -111,9 +113,27 @@ fn curve((ax, ay): (f64, f64), (bx, by): (f64, f64)) -> String {
     let half = NODE_HEIGHT / 2.0;
     if (ay - by).abs() < 1.0 {
         let (left, right) = if ax < bx { (ax, bx) } else { (bx, ax) };
-        return format!("M{} {}Q{} {} {} {}", one(left), one(ay - half), one((ax + bx) / 2.0), one(ay - half - 24.0), one(right), one(ay - half));
+        return format!(
+            "M{} {}Q{} {} {} {}",
+            one(left),
+            one(ay - half),
+            one((ax + bx) / 2.0),
+            one(ay - half - 24.0),
+            one(right),
+            one(ay - half)
+        );
     }
     let (from, to) = if ay < by { (ay + half, by - half) } else { (ay - half, by + half) };
     let middle = (from + to) / 2.0;
-    format!("M{} {}C{} {} {} {} {} {}", one(ax), one(from), one(ax), one(middle), one(bx), one(middle), one(bx), one(to))
+    format!(
+        "M{} {}C{} {} {} {} {} {}",
+        one(ax),
+        one(from),
+        one(ax),
+        one(middle),
+        one(bx),
+        one(middle),
+        one(bx),
+        one(to)
+    )
 }

@@ -99,3 +99,90 @@ pub(crate) const TOPOLOGY: &str = r#"{"nodes": [{"name": "gateway"}, {"name": "a
     {"from": "api", "to": "redis", "kind": "calls"},
     {"from": "gateway", "to": "host", "kind": "runs_on"}, {"from": "api", "to": "host", "kind": "runs_on"},
     {"from": "postgres", "to": "host", "kind": "runs_on"}, {"from": "redis", "to": "host", "kind": "runs_on"}]}"#;
+
+/// Seconds of [`incident`]: normal, then trouble, then recovery.
+pub(crate) const SECONDS: i64 = 620;
+/// When its trouble begins and ends, in seconds.
+pub(crate) const TROUBLE: std::ops::Range<i64> = 360..480;
+
+/// A made-up incident of a small shop: queries of the database slow down, and API and gateway
+/// follow some seconds later. A harmless job on another service runs shortly before.
+///
+/// Deterministic; for wiring only. How good the stages are is judged on real recordings.
+pub(crate) fn incident() -> Files {
+    // name, service, kind, unit, level, noise, level in trouble, seconds after the beginning
+    type Row = (&'static str, &'static str, &'static str, &'static str, f64, f64, f64, i64);
+    const ROWS: [Row; 14] = [
+        ("gateway_latency_seconds_p95", "gateway", "gauge", "seconds", 0.05, 0.01, 0.9, 6),
+        ("gateway_errors_total", "gateway", "counter", "", 0.2, 0.2, 9.0, 10),
+        ("gateway_requests_total", "gateway", "counter", "", 60.0, 5.0, 55.0, 6),
+        ("api_latency_seconds_p95", "api", "gauge", "seconds", 0.03, 0.006, 0.8, 4),
+        ("api_requests_in_flight", "api", "gauge", "", 3.0, 1.0, 55.0, 4),
+        ("api_cpu_seconds_total", "api", "counter", "seconds", 0.3, 0.03, 0.3, 0),
+        ("api_db_pool_in_use", "api", "gauge", "", 4.0, 1.0, 20.0, 3),
+        ("postgres_query_seconds_p95", "postgres", "gauge", "seconds", 0.004, 0.001, 0.6, 0),
+        ("postgres_sessions_waiting", "postgres", "gauge", "", 0.5, 0.4, 18.0, 1),
+        ("postgres_transactions_total", "postgres", "counter", "", 80.0, 6.0, 30.0, 1),
+        ("redis_command_seconds_mean", "redis", "gauge", "seconds", 0.0004, 0.0001, 0.0004, 0),
+        ("redis_memory_bytes", "redis", "gauge", "bytes", 3e7, 1e5, 3e7, 0),
+        ("node_memory_free_bytes", "host", "gauge", "bytes", 4e9, 1e7, 4e9, 0),
+        ("node_load1", "host", "gauge", "", 0.8, 0.1, 0.9, 0),
+    ];
+    let mut described = "series,name,service,labels,kind,unit\n".to_owned();
+    let mut rows = vec![String::new(); SECONDS as usize];
+    for (index, (name, service, kind, unit, level, noise, trouble, after)) in
+        ROWS.into_iter().enumerate()
+    {
+        described += &format!("s{index},{name},{service},{{}},{kind},{unit}\n");
+        let (mut total, mut seed) = (1_000.0, 1 + index as u64);
+        for (second, row) in (0..SECONDS).zip(&mut rows) {
+            // An ordinary linear congruential generator; twelve sums make it bell-shaped enough.
+            let mut bell = -6.0;
+            for _ in 0..12 {
+                seed = seed
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                bell += (seed >> 11) as f64 / (1_u64 << 53) as f64;
+            }
+            let hurt = (TROUBLE.start + after..TROUBLE.end + after).contains(&second);
+            let value = (if hurt { trouble } else { level } + noise * bell).max(0.0);
+            total += value;
+            *row += &format!(",{:.6}", if kind == "counter" { total } else { value });
+        }
+    }
+    let head: String = (0..ROWS.len()).map(|index| format!(",s{index}")).collect();
+    let mut metrics = format!("time_ms{head}\n");
+    for (second, row) in (0..).zip(&rows) {
+        metrics += &format!("{}{row}\n", START_MS + second * 1_000);
+    }
+    let alert = |name: &str, service: &str, from: i64| {
+        format!(
+            "{{\"starts_at_ms\":{},\"ends_at_ms\":{},\"name\":\"{name}\",\"severity\":\"critical\",\
+             \"service\":\"{service}\",\"labels\":{{}},\"annotations\":{{}}}}\n",
+            START_MS + (TROUBLE.start + from) * 1_000,
+            START_MS + (TROUBLE.end + from) * 1_000,
+        )
+    };
+    let alerts = alert("DatabaseSlow", "postgres", 12)
+        + &alert("ApiLatency", "api", 15)
+        + &alert("GatewayErrors", "gateway", 21);
+    let change = format!(
+        "{{\"time_ms\":{},\"kind\":\"job\",\"service\":\"redis\",\"title\":\"nightly cleanup\",\"labels\":{{}}}}\n",
+        START_MS + (TROUBLE.start - 200) * 1_000
+    );
+    let truth = format!(
+        "{{\"fault\":\"slow_queries\",\"root_services\":[\"postgres\"],\"root_metric_kind\":\"latency\",\
+         \"root_change\":null,\"start_ms\":{},\"end_ms\":{},\"seed\":1}}",
+        START_MS + TROUBLE.start * 1_000,
+        START_MS + TROUBLE.end * 1_000
+    );
+    Files(BTreeMap::from([
+        ("recording.json", about("synthetic", SECONDS, ROWS.len())),
+        ("topology.json", TOPOLOGY.to_owned()),
+        ("series.csv.gz", described),
+        ("metrics.csv.gz", metrics),
+        ("alerts.jsonl", alerts),
+        ("changes.jsonl", change),
+        ("truth.json", truth),
+    ]))
+}

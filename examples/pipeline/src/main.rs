@@ -1,0 +1,186 @@
+//! `aiops-pipeline`: replay a recorded incident, or judge many.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
+
+mod evaluate;
+
+use std::error::Error as _;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use aiops_pipeline::recording::{Recording, Truth};
+use aiops_pipeline::story::Story;
+use aiops_pipeline::{Error, Settings, json, judge, print, replay, report};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Exit codes, as `--help` states them.
+const CODES: &str = "Exit codes: 0 the replay was completed, whatever the answer to the approval; \
+    1 a stage failed or the report could not be written; 2 wrong usage; 3 a recording could not be read.";
+
+/// Replays a recorded incident through detection, correlation, ranking and action.
+///
+/// Without arguments: the bundled incident, in which a connection pool runs dry.
+#[derive(Parser)]
+#[command(name = "aiops-pipeline", version, after_help = CODES, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    replay: ReplayArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Replays one recording and writes the report.
+    #[command(after_help = CODES)]
+    Replay(ReplayArgs),
+    /// Replays recordings and prints how well each was understood.
+    #[command(after_help = CODES)]
+    Evaluate {
+        /// Directories of recordings.
+        #[arg(required = true, value_name = "DIR")]
+        recordings: Vec<PathBuf>,
+        /// Print one JSON document with a row for each recording.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+}
+
+#[derive(Args)]
+struct SettingsArgs {
+    /// JSON file with settings; what it leaves out keeps its default.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+impl SettingsArgs {
+    fn read(&self) -> Result<Settings, Failure> {
+        let Some(file) = &self.settings else { return Ok(Settings::default()) };
+        let failed = |error: &dyn std::fmt::Display| Failure {
+            message: format!("cannot read settings from {}: {error}", file.display()),
+            code: 2,
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| failed(&error))?;
+        serde_json::from_str(&text).map_err(|error| failed(&error))
+    }
+}
+
+#[derive(Args)]
+struct ReplayArgs {
+    /// Directory of a recording; the bundled one when not given.
+    #[arg(long, value_name = "DIR")]
+    recording: Option<PathBuf>,
+    /// How approval is given. When not given: asked on a terminal, denied without one.
+    #[arg(long, value_enum)]
+    approve: Option<Approve>,
+    /// Print everything as one JSON document (`aiops.replay/v1`) instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Where to write the HTML report [default: report-NAME.html in the current directory]
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Approve {
+    /// Approve every plan without asking. Steps are run dry all the same.
+    Auto,
+    /// Ask on the terminal.
+    Ask,
+    /// Deny every plan without asking.
+    Deny,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => run(&cli.replay),
+        Some(Command::Replay(args)) => run(&args),
+        Some(Command::Evaluate { recordings, json, settings }) => {
+            settings.read().and_then(|settings| evaluate::run(&recordings, &settings, json))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why the program ends, in words and as an exit code.
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = if matches!(error, Error::Recording(_)) { 3 } else { 1 };
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Failure { message, code }
+    }
+}
+
+fn run(args: &ReplayArgs) -> Result<(), Failure> {
+    let dir = args.recording.clone().unwrap_or_else(bundled);
+    let settings = args.settings.read()?;
+    let story = replay_dir(&dir, &settings)?;
+    let file = args.report.clone().unwrap_or_else(|| format!("report-{}.html", story.name).into());
+    std::fs::write(&file, report(&story, &settings)).map_err(|error| Failure {
+        message: format!("cannot write the report to {}: {error}", file.display()),
+        code: 1,
+    })?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&json::document(&story));
+        println!("{}", text.map_err(|error| Failure { message: error.to_string(), code: 1 })?);
+        eprintln!("report: {}", file.display());
+    } else {
+        let mut text = String::new();
+        print::print(&story, &mut text)
+            .map_err(|error| Failure { message: error.to_string(), code: 1 })?;
+        println!("{text}\nreport: {}", file.display());
+    }
+    Ok(())
+}
+
+/// Replays a recording, with progress where somebody watches, and judges it where a truth is known.
+fn replay_dir(dir: &Path, settings: &Settings) -> Result<Story, Failure> {
+    let recording = Recording::open(dir).map_err(Error::from)?;
+    let bar = progress(&recording);
+    let mut story = replay(&recording, settings, &mut |_| bar.inc(1))?;
+    bar.finish_and_clear();
+    // Only here: no stage can have seen it.
+    if let Some(truth) = Truth::read(dir).map_err(Error::from)? {
+        story.score = Some(judge::judge(&story, &truth));
+    }
+    Ok(story)
+}
+
+fn progress(recording: &Recording) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr_with_hz(10)
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(recording.times.len() as u64), target);
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} s");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_message(recording.about.name.clone())
+}
+
+/// The incident that comes with the source.
+fn bundled() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/pool-exhaustion-1")
+}

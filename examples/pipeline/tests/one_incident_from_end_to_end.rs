@@ -1,0 +1,94 @@
+//! The whole loop on a made-up incident: wiring, not quality.
+
+mod synthetic;
+
+use aiops_pipeline::recording::{Recording, Truth};
+use aiops_pipeline::story::Story;
+use aiops_pipeline::{Settings, json, judge, print, replay, report};
+use synthetic::{Files, incident};
+
+fn play(files: Files, name: &str) -> (Story, Truth) {
+    let dir = files.write(name);
+    let recording = Recording::open(&dir).unwrap();
+    assert!(recording.flaws.is_empty(), "{}", recording.flaws);
+    let mut seconds = 0;
+    let story = replay(&recording, &Settings::default(), &mut |_| seconds += 1).unwrap();
+    assert_eq!(seconds, recording.times.len(), "progress is told each second");
+    (story, Truth::read(&dir).unwrap().unwrap())
+}
+
+#[test]
+fn the_slow_database_is_found_and_told() {
+    let (mut story, truth) = play(incident(), "end_to_end");
+    let score = judge::judge(&story, &truth);
+    assert_eq!(score.rank, Some(1), "{score:?}");
+    assert!(score.to_incident_s.is_some_and(|s| (0.0..60.0).contains(&s)), "{score:?}");
+    story.score = Some(score);
+
+    let funnel = story.funnel;
+    assert!(funnel.samples > funnel.anomalies && funnel.alerts() > funnel.incidents, "{funnel:?}");
+    assert_eq!(funnel.incidents, 1, "{funnel:?}");
+
+    let mut text = String::new();
+    print::print(&story, &mut text).unwrap();
+    for part in
+        ["Funnel", "Time line", "Ranked causes", "postgres", "DatabaseSlow", "Against the truth"]
+    {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+
+    let document = serde_json::to_value(json::document(&story)).unwrap();
+    assert_eq!(document["format"], "aiops.replay/v1");
+    let first = &document["incidents"][0]["ranking"]["candidates"][0];
+    assert_eq!((first["rank"].as_u64(), first["service"].as_str()), (Some(1), Some("postgres")));
+
+    let page = report(&story, &Settings::default());
+    for part in ["<svg", "postgres", "What was done", "DatabaseSlow", "What people were spared"] {
+        assert!(page.contains(part), "{part} is missing in the report");
+    }
+    for outside in ["http://", "https://", "src=", "@import", "url(//"] {
+        assert!(!page.contains(outside), "the report is self-contained, found {outside}");
+    }
+}
+
+/// What was decided by some second must not depend on what came after it.
+#[test]
+fn nothing_looks_ahead() {
+    let whole = incident();
+    let (whole_story, _) = play(incident(), "whole");
+    let cut_after = synthetic::TROUBLE.start + 90;
+    let metrics = &whole.0["metrics.csv.gz"];
+    let rows = metrics.lines().take(cut_after as usize + 2).map(|line| format!("{line}\n"));
+    let (cut_story, _) = play(incident().with("metrics.csv.gz", rows.collect::<String>()), "cut");
+
+    let until = cut_story.end;
+    let earlier = |story: &Story| {
+        let incident = story.main_incident().unwrap();
+        let ranked: Vec<_> = incident.rankings.iter().filter(|r| r.at <= until).cloned().collect();
+        (incident.incident.id, incident.incident.shown_at, ranked)
+    };
+    assert_eq!(earlier(&whole_story), earlier(&cut_story));
+}
+
+#[test]
+fn the_same_recording_tells_the_same_story() {
+    let told = |name| {
+        let (mut story, _) = play(incident(), name);
+        story.timings.clear(); // seconds of computing are no part of the story
+        serde_json::to_string(&json::document(&story)).unwrap()
+    };
+    assert_eq!(told("once"), told("again"));
+}
+
+#[test]
+fn a_recording_without_trouble_shows_no_incident() {
+    let files = incident();
+    let rows = files.0["metrics.csv.gz"].lines().take(synthetic::TROUBLE.start as usize);
+    let quiet = rows.map(|line| format!("{line}\n")).collect::<String>();
+    let files =
+        files.with("alerts.jsonl", "").with("changes.jsonl", "").with("metrics.csv.gz", quiet);
+    let (story, truth) = play(files.edit("truth.json", "\"slow_queries\"", "null"), "quiet");
+    let score = judge::judge(&story, &truth);
+    assert_eq!((score.shown_beside, score.acted_in_error), (0, 0), "{:?}", story.funnel);
+    assert!(report(&story, &Settings::default()).contains("Nothing to act on"));
+}
