@@ -21,7 +21,7 @@
 //!   noise or flapping episode is a class of its own, a record without a group a group of its own.
 //!   One giant storm dominates pairs, so **B-cubed F1** is given averaged over incidents too.
 //!
-//! Judge foreign results with [`measure`] alone; [`place`] runs a [`Correlator`](crate::Correlator)
+//! Judge foreign results with [`measure`] alone; [`place`] runs a [`Correlator`]
 //! over a storm and says where everything went.
 
 use aiops_core::{Alert, AlertId, IncidentId, Timestamp, Topology};

@@ -13,7 +13,7 @@
 //! implementation, built from a [`FunnelConfig`].
 //!
 //! # Features
-//! `testing`: [`testing::check_correlator`], which judges an implementation of [`Correlator`].
+//! `sim`: the storm generator. `testing`: [`testing::check_correlator`], which judges an implementation of [`Correlator`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod baseline;
@@ -32,6 +32,9 @@ mod life;
 mod names;
 mod near;
 mod onset;
+#[cfg(feature = "sim")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
+pub mod sim;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
