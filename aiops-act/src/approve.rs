@@ -202,7 +202,11 @@ impl Plan {
     ///
     /// # Errors
     /// [`StaleApproval`]: it is for other steps, parameters, targets or a lower tier, or expired.
-    pub fn approve(self, approval: &Approval, now: Timestamp) -> Result<Approved<Plan>, StaleApproval> {
+    pub fn approve(
+        self,
+        approval: &Approval,
+        now: Timestamp,
+    ) -> Result<Approved<Plan>, StaleApproval> {
         let (for_plan, given) = (self.binding(), &approval.binding);
         let same = [
             ("run", for_plan.run == given.run),
@@ -235,7 +239,10 @@ impl ApprovalPolicy {
     /// A tier that takes fewer approvals than a lower one, tier 3 without any, or an empty name.
     pub fn build(self) -> Result<ApprovalPolicy> {
         if !self.count_by_tier.is_sorted() {
-            return Err(Error::config("count_by_tier", "a higher tier must not take fewer approvals"));
+            return Err(Error::config(
+                "count_by_tier",
+                "a higher tier must not take fewer approvals",
+            ));
         }
         if self.count_by_tier[3] == 0 {
             return Err(Error::config("count_by_tier", "tier 3 takes at least one approval"));
@@ -293,9 +300,10 @@ impl ApprovalPolicy {
                 continue;
             }
             if answer.says == Says::Reject {
-                refused.extend((i + 1..answers.len()).map(|later| {
-                    (later, refusal("too_late", "the plan was already rejected"))
-                }));
+                refused
+                    .extend((i + 1..answers.len()).map(|later| {
+                        (later, refusal("too_late", "the plan was already rejected"))
+                    }));
                 let (by, comment) = (answer.by.clone(), answer.comment.clone());
                 return Decision { ruling: Ruling::Rejected { by, comment }, refused };
             }

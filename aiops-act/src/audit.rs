@@ -74,7 +74,13 @@ pub struct Tampered {
 impl AuditRecord {
     /// The next record of a chain that ends at `head`.
     #[must_use]
-    pub fn next(head: Head, at: Timestamp, run: Option<RunId>, what: &str, body: Value) -> AuditRecord {
+    pub fn next(
+        head: Head,
+        at: Timestamp,
+        run: Option<RunId>,
+        what: &str,
+        body: Value,
+    ) -> AuditRecord {
         let mut record = AuditRecord {
             seq: head.next,
             at,

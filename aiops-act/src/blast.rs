@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aiops_core::{Depends, Hops, Reason, Timestamp, Topology};
 use crate::plan::Targets;
+use aiops_core::{Depends, Hops, Reason, Timestamp, Topology};
 use serde::{Deserialize, Serialize};
 
 /// The services that an action can hurt.

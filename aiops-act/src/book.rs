@@ -142,7 +142,9 @@ impl Book {
     pub fn holders<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = (RunId, &'a InFlight)> {
         self.in_flight
             .iter()
-            .filter(|(run, f)| **run != plan.run && f.targets.iter().any(|t| plan.targets.contains(t)))
+            .filter(|(run, f)| {
+                **run != plan.run && f.targets.iter().any(|t| plan.targets.contains(t))
+            })
             .map(|(run, f)| (*run, f))
     }
 
@@ -155,7 +157,13 @@ impl Book {
 
     /// When the runbook may start again under `runs` in `per`; `None` when it may now.
     #[must_use]
-    pub fn rate_free_at(&self, runbook: &str, runs: u32, per: Duration, now: Timestamp) -> Option<Timestamp> {
+    pub fn rate_free_at(
+        &self,
+        runbook: &str,
+        runs: u32,
+        per: Duration,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let starts = self.starts.get(runbook)?;
         let recent: Vec<&Timestamp> = starts.iter().filter(|at| within(**at, per, now)).collect();
         let excess = recent.len().checked_sub(runs as usize)?;

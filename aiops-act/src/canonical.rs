@@ -267,7 +267,7 @@ mod tests {
     fn keys_sort_by_utf16_and_strings_escape_as_rfc_8785_section_3_2_shows() {
         // Source: RFC 8785, section 3.2.2 (input) and 3.2.3 (sorted output).
         let value = json!({
-            "numbers": [333333333.33333329_f64, 1e30, 4.50, 2e-3, 0.000000000000000000000000001],
+            "numbers": [333_333_333.333_333_3_f64, 1e30, 4.50, 2e-3, 0.000000000000000000000000001],
             "string": "\u{20ac}$\u{f}\nA'B\"\\\\\"/",
             "literals": [null, true, false]
         });

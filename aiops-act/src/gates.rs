@@ -189,7 +189,8 @@ pub fn check(plan: &Plan, config: &GateConfig, input: &GateInput<'_>) -> GateRep
         (Gate::Breaker, breaker(plan, config, input)),
         (Gate::Rate, rate(plan, input)),
     ];
-    let checks = checks.into_iter().map(|(gate, (passage, reason))| GateCheck { gate, passage, reason });
+    let checks =
+        checks.into_iter().map(|(gate, (passage, reason))| GateCheck { gate, passage, reason });
     GateReport { checks: checks.collect() }
 }
 
@@ -255,7 +256,9 @@ fn incident(input: &GateInput<'_>) -> Answer {
             let sentence = format!("the incident is {}", incident.state.name());
             (Passage::Refuse, Reason::new("incident_over", sentence))
         }
-        None => (Passage::Refuse, Reason::new("incident_unknown", "the incident is not known any more")),
+        None => {
+            (Passage::Refuse, Reason::new("incident_unknown", "the incident is not known any more"))
+        }
     }
 }
 
@@ -273,11 +276,13 @@ fn confidence(plan: &Plan, input: &GateInput<'_>) -> Answer {
     };
     match fit(&runbook, &situation, None, input.now) {
         Ok(fit) if fit.cause.service() == plan.cause.service() => {
-            let sentence = format!("{} is the cause with {:.0} %", fit.cause, fit.confidence * 100.0);
+            let sentence =
+                format!("{} is the cause with {:.0} %", fit.cause, fit.confidence * 100.0);
             (Passage::Open, Reason::new("ok", sentence).with("confidence", fit.confidence))
         }
         Ok(fit) => {
-            let sentence = format!("the cause is now {}, the plan is for {}", fit.cause, plan.cause);
+            let sentence =
+                format!("the cause is now {}, the plan is for {}", fit.cause, plan.cause);
             (Passage::Refuse, Reason::new("cause_changed", sentence))
         }
         Err(reasons) => {
@@ -313,7 +318,10 @@ fn targets(plan: &Plan, config: &GateConfig, blast: &Blast) -> Answer {
     if let Some(unknown) = blast.unbounded.iter().find(|r| r.code == "unknown_target") {
         return (Passage::Propose, unknown.clone());
     }
-    open(format!("{} known", if plan.targets.count() == 1 { "the target is" } else { "all targets are" }))
+    open(format!(
+        "{} known",
+        if plan.targets.count() == 1 { "the target is" } else { "all targets are" }
+    ))
 }
 
 fn topology(blast: &Blast) -> Answer {

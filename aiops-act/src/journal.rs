@@ -124,6 +124,17 @@ pub(crate) enum BookChange {
     With(Box<dyn Fn(&mut Book) + Send>),
 }
 
+/// Everything that belongs to one transition.
+pub(crate) struct Commit {
+    pub(crate) event: Event,
+    pub(crate) transition: Transition,
+    pub(crate) messages: Vec<Pending>,
+    pub(crate) book: BookChange,
+    /// The new owner; `None` leaves it as it is.
+    pub(crate) owner: Option<Owner>,
+    pub(crate) at: Timestamp,
+}
+
 /// The store, and how this crate uses it. Every method blocks; async callers go through a blocking
 /// pool.
 #[derive(Clone)]
@@ -183,9 +194,9 @@ impl Journal {
             .store
             .scan(RUNS.as_bytes(), after.as_deref().map(str::as_bytes), limit)
             .map_err(Error::store("listing runs"))?;
-        let ids = found.iter().filter_map(|entry| {
-            std::str::from_utf8(&entry.key[RUNS.len()..]).ok()?.parse().ok()
-        });
+        let ids = found
+            .iter()
+            .filter_map(|entry| std::str::from_utf8(&entry.key[RUNS.len()..]).ok()?.parse().ok());
         Ok(ids.collect())
     }
 
@@ -285,17 +296,9 @@ impl Journal {
     }
 
     /// Makes a transition durable.
-    pub(crate) fn commit(
-        &self,
-        from: &Loaded,
-        event: &Event,
-        transition: &Transition,
-        messages: &[Pending],
-        book: &BookChange,
-        owner: Option<&Owner>,
-        at: Timestamp,
-    ) -> Result<Loaded, CommitError> {
-        let run = &transition.run;
+    pub(crate) fn commit(&self, from: &Loaded, commit: &Commit) -> Result<Loaded, CommitError> {
+        let Commit { event, transition, messages, book, owner, at } = commit;
+        let (run, at) = (&transition.run, *at);
         let id = run.plan.run;
         let journal = JournalRecord { at, event: Some(event.clone()), revision: run.revision };
         let body = audit_body(event, transition);
@@ -348,7 +351,10 @@ impl Journal {
     /// reads them.
     fn was_applied(&self, run: &Run, source: StoreError) -> Result<Loaded, CommitError> {
         let unknown = !matches!(&source, StoreError::Failed { applied: Some(false), .. });
-        if unknown && let Ok(loaded) = self.load(run.plan.run) && loaded.run == *run {
+        if unknown
+            && let Ok(loaded) = self.load(run.plan.run)
+            && loaded.run == *run
+        {
             return Ok(loaded);
         }
         Err(CommitError::Other(Error::Store { operation: "committing a transition", source }))
@@ -371,7 +377,11 @@ impl Journal {
     }
 
     /// Messages that wait, in order of key.
-    pub(crate) fn outbox(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Version, Pending)>> {
+    pub(crate) fn outbox(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Version, Pending)>> {
         let entries = self
             .store
             .scan(OUTBOX.as_bytes(), after, limit)
@@ -384,7 +394,12 @@ impl Journal {
 
     /// Takes a delivered message out, or puts it back for later. A lost race means that another
     /// engine delivered it too; receivers drop the second one by its key.
-    pub(crate) fn settle(&self, key: &[u8], version: Version, later: Option<&Pending>) -> Result<()> {
+    pub(crate) fn settle(
+        &self,
+        key: &[u8],
+        version: Version,
+        later: Option<&Pending>,
+    ) -> Result<()> {
         let batch = Batch::new().expect(key, version);
         let batch = match later {
             Some(pending) => batch.put(key, encode(pending)),
@@ -421,7 +436,8 @@ fn audit_body(event: &Event, transition: &Transition) -> Value {
     }
     let by = match event {
         Event::Answered { answer } => {
-            body["answer"] = json!({"says": answer.says, "via": answer.via, "comment": answer.comment});
+            body["answer"] =
+                json!({"says": answer.says, "via": answer.via, "comment": answer.comment});
             Some(&answer.by)
         }
         Event::Resolved { by, resolution } => {

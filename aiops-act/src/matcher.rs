@@ -106,9 +106,7 @@ pub fn match_runbooks(
     // The sort is stable and the library is in order of id: ties end there.
     matches.fits.sort_by(|a, b| {
         let proven = |fit: &Fit| fit.precision.unwrap_or(-1.0);
-        Reverse(a.specificity)
-            .cmp(&Reverse(b.specificity))
-            .then(proven(b).total_cmp(&proven(a)))
+        Reverse(a.specificity).cmp(&Reverse(b.specificity)).then(proven(b).total_cmp(&proven(a)))
     });
     matches
 }
@@ -149,8 +147,9 @@ pub fn fit(
     }
     let rival = rivals.values().fold(situation.ranking.unknown, |a, b| a.max(*b));
     let margin = confidence - rival;
-    // Negated: a probability that is not a number must not pass.
-    if !(confidence >= matching.min_confidence) {
+    // Written so that a probability that is not a number does not pass.
+    let sure = confidence >= matching.min_confidence;
+    if !sure {
         against.push(
             Reason::new(
                 "low_confidence",
@@ -165,7 +164,8 @@ pub fn fit(
             .with("needed", matching.min_confidence),
         );
     }
-    if !(margin >= matching.min_margin) {
+    let ahead = margin >= matching.min_margin;
+    if !ahead {
         against.push(
             Reason::new(
                 "thin_margin",
@@ -222,29 +222,29 @@ fn accepted_ranks(runbook: &Runbook, situation: &Situation) -> Result<Vec<usize>
     for (candidate, rank) in situation.ranking.candidates.iter().zip(1..) {
         let cause = &candidate.cause;
         let service = cause.service().unwrap_or("");
-        let reason = if !matching.services.is_empty()
-            && !matching.services.iter().any(|s| s == service)
-        {
-            Some(
-                Reason::new("other_service", format!("it is not for {cause}"))
-                    .with("for", matching.services.clone()),
-            )
-        } else if !matching.cause_kinds.is_empty()
-            && !kind_of_cause(cause).is_some_and(|kind| matching.cause_kinds.contains(&kind))
-        {
-            Some(Reason::new("other_kind", format!("it is not for causes such as {cause}")))
-        } else if let Some(when) = &matching.when {
-            let scope = situation.scope(rank).with("params", params.clone().into());
-            match when.holds(&scope) {
-                Ok(true) => None,
-                Ok(false) => {
-                    Some(Reason::new("condition_fails", format!("`{when}` does not hold for {cause}")))
+        let reason =
+            if !matching.services.is_empty() && !matching.services.iter().any(|s| s == service) {
+                Some(
+                    Reason::new("other_service", format!("it is not for {cause}"))
+                        .with("for", matching.services.clone()),
+                )
+            } else if !matching.cause_kinds.is_empty()
+                && !kind_of_cause(cause).is_some_and(|kind| matching.cause_kinds.contains(&kind))
+            {
+                Some(Reason::new("other_kind", format!("it is not for causes such as {cause}")))
+            } else if let Some(when) = &matching.when {
+                let scope = situation.scope(rank).with("params", params.clone().into());
+                match when.holds(&scope) {
+                    Ok(true) => None,
+                    Ok(false) => Some(Reason::new(
+                        "condition_fails",
+                        format!("`{when}` does not hold for {cause}"),
+                    )),
+                    Err(error) => Some(Reason::new("condition_unknown", error.to_string())),
                 }
-                Err(error) => Some(Reason::new("condition_unknown", error.to_string())),
-            }
-        } else {
-            None
-        };
+            } else {
+                None
+            };
         match reason {
             None => accepted.push(rank),
             Some(reason) => {

@@ -6,7 +6,9 @@ use aiops_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What the engine does, from everything to nothing. Ordered: a later one does less.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Acts after approval.

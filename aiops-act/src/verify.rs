@@ -155,22 +155,20 @@ pub fn judge(verify: &Verify, plan: &Plan, before: &Values, now: &Values) -> (Ju
             return (Judged::Bad, reason.with("before", was).with("now", is));
         }
     }
-    let scope = plan
-        .scope()
-        .with("before", json!(present(before)))
-        .with("now", json!(present(now)));
+    let scope =
+        plan.scope().with("before", json!(present(before))).with("now", json!(present(now)));
     if let Some(fail_when) = &verify.fail_when {
         match fail_when.holds(&scope) {
-            Ok(true) => return (Judged::Bad, Reason::new("fail_when", format!("`{fail_when}` holds"))),
+            Ok(true) => {
+                return (Judged::Bad, Reason::new("fail_when", format!("`{fail_when}` holds")));
+            }
             Ok(false) => {}
             Err(error) => return (Judged::NoData, Reason::new("no_data", error.to_string())),
         }
     }
     let success_when = &verify.success_when;
     match success_when.holds(&scope) {
-        Ok(true) => {
-            (Judged::Good, Reason::new("success_when", format!("`{success_when}` holds")))
-        }
+        Ok(true) => (Judged::Good, Reason::new("success_when", format!("`{success_when}` holds"))),
         Ok(false) => {
             (Judged::NotYet, Reason::new("not_yet", format!("`{success_when}` does not hold yet")))
         }
@@ -183,7 +181,13 @@ impl Progress {
     ///
     /// Worse as soon as more than `failure_limit` measurements were bad; ok after `count` good
     /// ones in a row; inconclusive when `max_measurements` were taken without either.
-    pub fn record(&mut self, verify: &Verify, plan: &Plan, at: Timestamp, values: Values) -> Option<Outcome> {
+    pub fn record(
+        &mut self,
+        verify: &Verify,
+        plan: &Plan,
+        at: Timestamp,
+        values: Values,
+    ) -> Option<Outcome> {
         let (judged, reason) = judge(verify, plan, &self.before, &values);
         self.taken.push(Measurement { at, values, judged, reason });
         let bad = self.taken.iter().filter(|m| m.judged == Judged::Bad).count();

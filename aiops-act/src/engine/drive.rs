@@ -10,7 +10,7 @@ use crate::approver::Request;
 use crate::book::Closing;
 use crate::error::{Error, Result};
 use crate::gates::{GateReport, Passage};
-use crate::journal::{BookChange, CommitError, Loaded, Pending};
+use crate::journal::{BookChange, Commit, CommitError, Loaded, Pending};
 use crate::machine::{Do, Event, Run, State, Transition};
 use crate::notify::Message;
 use crate::plan::RunId;
@@ -169,8 +169,8 @@ impl Engine {
         let (engine, from) = (self.clone(), loaded.clone());
         let next = self
             .blocking(move |journal| {
-                let owner = engine.owner(journal)?;
-                journal.commit(&from, &event, &transition, &messages, &book, Some(&owner), at)
+                let owner = Some(engine.owner(journal)?);
+                journal.commit(&from, &Commit { event, transition, messages, book, owner, at })
             })
             .await?;
         self.publish_head().await?;
@@ -190,11 +190,8 @@ impl Engine {
             let book = self.book_change(&loaded, &transition, at);
             let messages = self.messages(&transition, at);
             let event = event.clone();
-            let committed = self
-                .blocking(move |journal| {
-                    journal.commit(&loaded, &event, &transition, &messages, &book, None, at)
-                })
-                .await;
+            let commit = Commit { event, transition, messages, book, owner: None, at };
+            let committed = self.blocking(move |journal| journal.commit(&loaded, &commit)).await;
             match committed {
                 Ok(loaded) => {
                     self.news_of(run).notify_waiters();
@@ -343,9 +340,8 @@ impl Engine {
             return Ok(());
         }
         let (engine, from) = (self.clone(), loaded.clone());
-        let renewed = self
-            .blocking(move |journal| journal.own(&from, &engine.owner(journal)?))
-            .await;
+        let renewed =
+            self.blocking(move |journal| journal.own(&from, &engine.owner(journal)?)).await;
         match renewed {
             Ok(next) => *loaded = next,
             Err(CommitError::Moved | CommitError::BookMoved) => {

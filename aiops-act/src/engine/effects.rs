@@ -139,7 +139,9 @@ impl Engine {
         let run = &loaded.run;
         let now = self.0.clock.now();
         let Some(approved) = run.approved(&self.0.config.approval, now) else {
-            return Ok(Err(StepError::not_started("the policy does not approve the plan any more")));
+            return Ok(Err(StepError::not_started(
+                "the policy does not approve the plan any more",
+            )));
         };
         let key = if undo { run.undo_key(step) } else { run.key(step) };
         let permit = Permit::new(&approved, key, run.fence);

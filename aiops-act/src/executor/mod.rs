@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use output::{Clip, MAX_OUTPUT, Output};
+pub use output::{Clip, Clipper, MAX_OUTPUT, Output};
 
 use crate::approve::Approved;
 use crate::canonical::Digest;

@@ -187,10 +187,8 @@ impl Scripted {
         self.note(method, call, Some(permit.key()), Some(permit.fence()));
         let reaction = {
             let mut script = self.script();
-            let scripted = script
-                .next
-                .get_mut(&(call.step.clone(), method))
-                .and_then(VecDeque::pop_front);
+            let scripted =
+                script.next.get_mut(&(call.step.clone(), method)).and_then(VecDeque::pop_front);
             let standing = script.standing.get(&call.step).cloned().unwrap_or(Value::Null);
             let reaction = scripted.unwrap_or(Reaction::Gives(standing));
             if let Reaction::Gives(value) | Reaction::HappensThenUnknown(value) = &reaction {

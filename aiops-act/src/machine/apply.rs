@@ -26,7 +26,12 @@ impl Run {
     ///
     /// # Errors
     /// [`Late`] when the event does not fit the state; the run is unchanged.
-    pub fn apply(&self, event: Event, at: Timestamp, policy: &ApprovalPolicy) -> Result<Transition, Late> {
+    pub fn apply(
+        &self,
+        event: Event,
+        at: Timestamp,
+        policy: &ApprovalPolicy,
+    ) -> Result<Transition, Late> {
         let mut next = Transition {
             run: self.clone(),
             notices: Vec::new(),
@@ -68,9 +73,10 @@ impl Transition {
             (State::Preparing { step }, Event::Prepared { step: of, preview }) if of == step => {
                 self.prepared(step, preview, at);
             }
-            (State::Preparing { step } | State::Running { step }, Event::Failed { step: of, error })
-                if of == step =>
-            {
+            (
+                State::Preparing { step } | State::Running { step },
+                Event::Failed { step: of, error },
+            ) if of == step => {
                 self.failed(step, error, at);
             }
             (State::Running { step }, Event::Done { step: of, output }) if of == step => {
@@ -172,9 +178,9 @@ impl Transition {
             Ruling::Expired => self.expire(at),
             Ruling::Waiting { have, need } => {
                 let sentence = format!("{have} of {need} approvals");
-                self.run.because.push(
-                    Reason::new("waiting", sentence).with("have", have).with("need", need),
-                );
+                self.run
+                    .because
+                    .push(Reason::new("waiting", sentence).with("have", have).with("need", need));
             }
         }
     }
@@ -304,9 +310,10 @@ impl Transition {
     fn failed(&mut self, step: usize, error: StepError, at: Timestamp) {
         let error = match (self.run.state, error) {
             // A look changes nothing, however it ends.
-            (State::Preparing { .. }, StepError::Failed { reason } | StepError::Unknown { reason }) => {
-                StepError::NotStarted { reason }
-            }
+            (
+                State::Preparing { .. },
+                StepError::Failed { reason } | StepError::Unknown { reason },
+            ) => StepError::NotStarted { reason },
             (_, error) => error,
         };
         if let StepError::Unknown { .. } = error {

@@ -8,9 +8,7 @@ use std::time::Duration;
 use aiops_core::{Reason, Timestamp};
 use serde_json::Value;
 
-use super::{
-    Ending, MAX_UNKNOWN, NoticeKind, State, StepStatus, Stuck, Transition, UndoStatus,
-};
+use super::{Ending, MAX_UNKNOWN, NoticeKind, State, StepStatus, Stuck, Transition, UndoStatus};
 use crate::book::Closing;
 use crate::executor::{Call, Probe, StepError};
 use crate::runbook::template;
@@ -41,7 +39,8 @@ impl Transition {
                 // Failed, or stopped before another attempt: the last attempt may have left traces.
                 // A tolerated failure is not undone; see the document's `continue_on_error`.
                 StepStatus::Failed | StepStatus::Active => {
-                    let started = !matches!(record.error, Some(StepError::NotStarted { .. }) | None);
+                    let started =
+                        !matches!(record.error, Some(StepError::NotStarted { .. }) | None);
                     started && !document.continue_on_error
                 }
                 StepStatus::Pending | StepStatus::Skipped => false,

@@ -57,7 +57,8 @@ pub(crate) fn is_frozen(freeze: &Freeze, now: Timestamp) -> bool {
 pub(crate) fn in_week(weekly: &Weekly, now: Timestamp) -> Result<bool, String> {
     let (from, until) = (local_time(&weekly.from)?, local_time(&weekly.until)?);
     let zone = zone(&weekly.zone)?;
-    let instant = Instant::from_nanosecond(i128::from(now.as_nanos())).map_err(|e| e.to_string())?;
+    let instant =
+        Instant::from_nanosecond(i128::from(now.as_nanos())).map_err(|e| e.to_string())?;
     let today = instant.to_zoned(zone.clone()).date();
     // A window that crosses midnight may have begun yesterday.
     for back in 0..=1 {

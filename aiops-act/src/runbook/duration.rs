@@ -9,7 +9,8 @@ const UNITS: [(&str, u64); 5] =
 
 /// Reads `1h30m`; every number needs a unit, and units go from large to small.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("\"{text}\" is not a duration; write for example 500ms, 30s, 5m, 1h30m or 2d");
+    let wrong =
+        || format!("\"{text}\" is not a duration; write for example 500ms, 30s, 5m, 1h30m or 2d");
     let mut total: u64 = 0;
     let mut rest = text;
     let mut last_unit = u64::MAX;
@@ -49,7 +50,9 @@ pub(crate) fn serialize<S: Serializer>(d: &Duration, serializer: S) -> Result<S:
     serializer.serialize_str(&format(*d))
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
     parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
@@ -65,7 +68,8 @@ mod tests {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
             assert_eq!(format(Duration::from_millis(ms)), text);
         }
-        for text in ["", "5", "m", "5 m", "5m1h", "1s1s", "-1s", "1.5s", "99999999999999999999d", "5µs"]
+        for text in
+            ["", "5", "m", "5 m", "5m1h", "1s1s", "-1s", "1.5s", "99999999999999999999d", "5µs"]
         {
             assert!(parse(text).is_err(), "{text}");
         }

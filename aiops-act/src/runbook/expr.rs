@@ -146,8 +146,10 @@ impl Expr {
         for (name, value) in &scope.names {
             context.add_variable_from_value(name.as_str(), to_cel(value));
         }
-        let value = self.program.execute(&context).map_err(|e| no_value(one_line(&e.to_string())))?;
-        from_cel(&value).ok_or_else(|| no_value(format!("a {:?} is not a JSON value", value.type_of())))
+        let value =
+            self.program.execute(&context).map_err(|e| no_value(one_line(&e.to_string())))?;
+        from_cel(&value)
+            .ok_or_else(|| no_value(format!("a {:?} is not a JSON value", value.type_of())))
     }
 
     /// Evaluates a condition.
@@ -157,10 +159,9 @@ impl Expr {
     pub fn holds(&self, scope: &Scope) -> Result<bool, ExprError> {
         match self.eval(scope)? {
             Value::Bool(b) => Ok(b),
-            other => Err(ExprError::NotBool {
-                source_text: self.source.clone(),
-                got: kind_of(&other),
-            }),
+            other => {
+                Err(ExprError::NotBool { source_text: self.source.clone(), got: kind_of(&other) })
+            }
         }
     }
 }
@@ -263,7 +264,11 @@ fn free_names<'a>(expr: &'a IdedExpr, bound: &mut Vec<&'a str>, out: &mut BTreeS
             }
         }
         Node::Call(call) => {
-            call.target.iter().map(|t| &**t).chain(&call.args).for_each(|e| free_names(e, bound, out));
+            call.target
+                .iter()
+                .map(|t| &**t)
+                .chain(&call.args)
+                .for_each(|e| free_names(e, bound, out));
         }
         Node::List(list) => list.elements.iter().for_each(|e| free_names(e, bound, out)),
         Node::Select(select) => free_names(&select.operand, bound, out),
@@ -283,11 +288,7 @@ fn free_names<'a>(expr: &'a IdedExpr, bound: &mut Vec<&'a str>, out: &mut BTreeS
     }
 }
 
-fn free_in_entry<'a>(
-    entry: &'a EntryExpr,
-    bound: &mut Vec<&'a str>,
-    out: &mut BTreeSet<&'a str>,
-) {
+fn free_in_entry<'a>(entry: &'a EntryExpr, bound: &mut Vec<&'a str>, out: &mut BTreeSet<&'a str>) {
     match entry {
         EntryExpr::StructField(field) => free_names(&field.value, bound, out),
         EntryExpr::MapEntry(entry) => {

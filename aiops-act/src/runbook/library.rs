@@ -96,8 +96,8 @@ impl Library {
         let mut library = Library::new();
         for path in files {
             let bytes = read_bounded(&path).map_err(at(&path))?;
-            let runbook = Runbook::parse(&bytes)
-                .map_err(|source| LibraryError::Document { path, source })?;
+            let runbook =
+                Runbook::parse(&bytes).map_err(|source| LibraryError::Document { path, source })?;
             library.add(runbook)?;
         }
         Ok(library)

@@ -61,12 +61,12 @@ impl Param {
         }
         if let Some(number) = value.as_f64() {
             if let Some(least) = self.minimum
-                && !(number >= least)
+                && number < least
             {
                 return Err(format!("must be at least {least}, got {number}"));
             }
             if let Some(most) = self.maximum
-                && !(number <= most)
+                && number > most
             {
                 return Err(format!("must be at most {most}, got {number}"));
             }
@@ -100,7 +100,10 @@ impl Document {
     ///
     /// # Errors
     /// An unknown name, a missing value, or one that does not fit; the first in order of names.
-    pub fn fill_params(&self, given: &BTreeMap<String, Value>) -> Result<Map<String, Value>, ParamError> {
+    pub fn fill_params(
+        &self,
+        given: &BTreeMap<String, Value>,
+    ) -> Result<Map<String, Value>, ParamError> {
         if let Some(name) = given.keys().find(|name| !self.params.contains_key(*name)) {
             let known: Vec<&String> = self.params.keys().collect();
             return Err(ParamError::Unknown { name: name.clone(), hint: closest(name, &known) });

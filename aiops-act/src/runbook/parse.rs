@@ -121,7 +121,10 @@ fn check_bytes(bytes: &[u8]) -> Result<&str, DocumentError> {
         )));
     }
     std::str::from_utf8(bytes).map_err(|e| {
-        DocumentError::whole(format!("not UTF-8: the first {} bytes are, the next is not", e.valid_up_to()))
+        DocumentError::whole(format!(
+            "not UTF-8: the first {} bytes are, the next is not",
+            e.valid_up_to()
+        ))
     })
 }
 

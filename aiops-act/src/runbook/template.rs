@@ -26,7 +26,9 @@ pub enum TemplateError {
     #[error(transparent)]
     Expr(#[from] ExprError),
     /// A list, a map or null in the middle of a text.
-    #[error("`{source_text}` is {got}; inside a longer text only strings, numbers and booleans can stand")]
+    #[error(
+        "`{source_text}` is {got}; inside a longer text only strings, numbers and booleans can stand"
+    )]
     NotText {
         /// The expression.
         source_text: String,

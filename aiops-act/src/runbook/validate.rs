@@ -8,9 +8,7 @@ use serde_json::Value;
 use super::calendar;
 use super::expr::{Expr, kind_of};
 use super::parse::{DocumentError, closest};
-use super::schema::{
-    Auto, Document, Effect, Param, ParamType, Risk, SCHEMA, Step, Undo, Verify,
-};
+use super::schema::{Auto, Document, Effect, Param, ParamType, Risk, SCHEMA, Step, Undo, Verify};
 use super::template;
 
 /// Most steps of a runbook.
@@ -89,8 +87,10 @@ pub(crate) fn check(document: &Document) -> Vec<DocumentError> {
 
 fn check_head(document: &Document, problems: &mut Problems) {
     if document.schema != SCHEMA {
-        let mut error =
-            DocumentError::at("schema", format!("`{}` is not a schema known here", document.schema));
+        let mut error = DocumentError::at(
+            "schema",
+            format!("`{}` is not a schema known here", document.schema),
+        );
         error.did_you_mean = Some(SCHEMA.to_owned());
         problems.0.push(error);
     }

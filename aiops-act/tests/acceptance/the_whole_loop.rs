@@ -1,13 +1,11 @@
 //! Match, propose, ask, run, verify, audit: the loop that the reference pipeline walks.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Bench, pool_situation};
 use aiops_act::machine::StepStatus;
 use aiops_act::{Ending, FixedApprover, MetricFn, MetricQuery, audit, match_runbooks};
 use aiops_core::Timestamp;
-use common::{Bench, pool_situation};
 
 #[tokio::test]
 async fn an_approved_plan_runs_and_its_success_is_verified() {
@@ -21,7 +19,8 @@ async fn an_approved_plan_runs_and_its_success_is_verified() {
         .build()
         .unwrap();
 
-    let matches = match_runbooks(&bench.library, &bench.situation, &Default::default(), bench.now());
+    let matches =
+        match_runbooks(&bench.library, &bench.situation, &Default::default(), bench.now());
     let best = matches.best().unwrap();
     assert_eq!(best.runbook.id(), "raise-pool-limit");
     let proposal = engine.propose(best, &bench.situation, &Default::default()).await.unwrap();

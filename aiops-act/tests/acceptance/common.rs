@@ -16,10 +16,10 @@ use aiops_core::{
     Topology,
 };
 
-pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 /// gateway -> api -> postgres, redis.
-pub fn shop(now: Timestamp) -> Topology {
+pub(crate) fn shop(now: Timestamp) -> Topology {
     let mut topology = Topology::new();
     let mut node = |name, kind| topology.upsert_node(name, kind, now);
     let gateway = node("gateway", NodeKind::Service);
@@ -33,11 +33,11 @@ pub fn shop(now: Timestamp) -> Topology {
 }
 
 /// An incident in which postgres is the cause with 70 %, and an alert says that the pool is dry.
-pub fn pool_situation() -> Situation {
+pub(crate) fn pool_situation() -> Situation {
     situation(&[("postgres", 0.7), ("api", 0.15), ("redis", 0.05)])
 }
 
-pub fn situation(causes: &[(&str, f64)]) -> Situation {
+pub(crate) fn situation(causes: &[(&str, f64)]) -> Situation {
     let incident = Incident {
         id: IncidentId::of("", Fingerprint::from_u64(7), START),
         tenant: String::new(),
@@ -66,25 +66,25 @@ pub fn situation(causes: &[(&str, f64)]) -> Situation {
 }
 
 /// A store, a clock, a world and scripted executors for the runbooks of the repository.
-pub struct Bench {
-    pub store: Arc<dyn Store>,
-    pub manual: Arc<ManualClock>,
-    pub clock: Arc<ReplayClock>,
-    pub situation: Situation,
-    pub world: Arc<StillWorld>,
-    pub library: Library,
-    pub executors: Vec<Scripted>,
-    pub config: EngineConfig,
+pub(crate) struct Bench {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) manual: Arc<ManualClock>,
+    pub(crate) clock: Arc<ReplayClock>,
+    pub(crate) situation: Situation,
+    pub(crate) world: Arc<StillWorld>,
+    pub(crate) library: Library,
+    pub(crate) executors: Vec<Scripted>,
+    pub(crate) config: EngineConfig,
 }
 
 impl Bench {
-    pub fn new(situation: Situation) -> Bench {
+    pub(crate) fn new(situation: Situation) -> Bench {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/runbooks");
         let library = Library::load_dir(&path).unwrap();
         Bench::with_library(situation, library)
     }
 
-    pub fn with_library(situation: Situation, library: Library) -> Bench {
+    pub(crate) fn with_library(situation: Situation, library: Library) -> Bench {
         let manual = Arc::new(ManualClock::new(START));
         let clock = Arc::new(ReplayClock(manual.clone()));
         let world = StillWorld::new(situation.clone(), Arc::new(shop(START)));
@@ -103,11 +103,11 @@ impl Bench {
         }
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.manual.now()
     }
 
-    pub fn builder(&self) -> EngineBuilder {
+    pub(crate) fn builder(&self) -> EngineBuilder {
         let mut builder = Engine::builder(
             self.config.clone(),
             self.store.clone(),
@@ -121,15 +121,14 @@ impl Bench {
     }
 
     /// The plan for the best fit.
-    pub async fn plan(&self, engine: &Engine) -> Plan {
-        let matches =
-            match_runbooks(&self.library, &self.situation, &BTreeMap::new(), self.now());
+    pub(crate) async fn plan(&self, engine: &Engine) -> Plan {
+        let matches = match_runbooks(&self.library, &self.situation, &BTreeMap::new(), self.now());
         let best = matches.best().expect("a runbook fits");
         engine.propose(best, &self.situation, &BTreeMap::new()).await.unwrap().plan
     }
 
     /// Everything that would have touched the world, in order.
-    pub fn effects(&self) -> Vec<Asked> {
+    pub(crate) fn effects(&self) -> Vec<Asked> {
         self.executors.iter().flat_map(Scripted::effects).collect()
     }
 }
