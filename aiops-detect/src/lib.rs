@@ -38,23 +38,28 @@
 
 mod bank;
 mod batch;
+mod calibrate;
 mod detector;
 mod error;
 pub mod eval;
+mod per_series;
 mod policy;
 mod saved;
 mod tail;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tier1;
+pub mod tier2;
 mod verdict;
 mod watcher;
 mod window;
 
 pub use bank::{DetectorBank, Flagged, Tally, same_length};
 pub use batch::{BatchDetector, Fit, frame_fits};
+pub use calibrate::{Calibrated, Calibrator, CalibratorConfig};
 pub use detector::{Detector, DetectorExt, explain_band};
 pub use error::{Error, Result};
+pub use per_series::PerSeries;
 pub use policy::{Change, Episode, Policy, PolicyConfig};
 pub use tail::Tail;
 pub use verdict::{State, Tier, Verdict};

@@ -1,7 +1,7 @@
 //! From a standardised deviation to a p-value when nothing has been learnt about the noise yet.
 //!
 //! A detector that knows an expectation and a scale knows how many scales a sample is away, not how
-//! rare that is. Until `Calibrated` has seen enough of a series to say, a
+//! rare that is. Until [`Calibrated`](crate::Calibrated) has seen enough of a series to say, a
 //! reference distribution answers. Which one matters only in the tail, and there it matters a lot:
 //! at six scales a Gaussian says 2e-9 and Student's t with four degrees of freedom says 4e-3.
 

@@ -1,8 +1,10 @@
 //! Every implementation of the crate's traits passes the conformance functions.
 
 use aiops_detect::{
+    Calibrated, CalibratorConfig, PerSeries, Tier,
     testing::{check_bank, check_detector},
     tier1::{EwmaConfig, GuardConfig, RobustConfig},
+    tier2::SurpriseConfig,
 };
 
 #[test]
@@ -28,4 +30,21 @@ fn guard() {
         check_detector(make);
         check_bank(|| config.clone().build_bank().unwrap(), make, 0.0);
     }
+}
+
+#[test]
+fn surprise() {
+    let make = || SurpriseConfig::default().build().unwrap();
+    check_detector(make);
+    check_bank(|| PerSeries::new(Tier::Two, 10_240, make), make, 0.0);
+}
+
+#[test]
+fn calibrated() {
+    let make = || {
+        let robust = RobustConfig::default().build().unwrap();
+        Calibrated::new(robust, CalibratorConfig::default(), 1e-3).unwrap()
+    };
+    check_detector(make);
+    check_bank(|| PerSeries::new(Tier::One, 4_096, make), make, 0.0);
 }

@@ -99,7 +99,7 @@ impl EwmaConfig {
 /// where `α = 1 - ½^(1/half_life)` and `f` is the squared floor of the scale. During warm-up α is
 /// `1/n`, which makes `m` and `v` the plain mean and variance. The p-value is the chance of `√score`
 /// scales in [`EwmaConfig::tail`]; nothing is learnt about the shape of the noise, so trust it to
-/// about 1e-3 and wrap the detector in `Calibrated` to go further.
+/// about 1e-3 and wrap the detector in [`Calibrated`](crate::Calibrated) to go further.
 ///
 /// A gap is answered with [`State::Gap`] and changes only the clock. Values are taken as at most
 /// 1e100 in size. Time O(1), memory 28 bytes a series.

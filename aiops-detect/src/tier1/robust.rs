@@ -102,7 +102,7 @@ impl RobustConfig {
 /// of σ for normal data), averaged with half-life [`RobustConfig::scale_half_life`], and at least
 /// `relative_floor · |median| + absolute_floor`. The p-value is the chance of `score` scales in
 /// [`RobustConfig::tail`]; trust it to about 1e-3, and wrap the detector in
-/// `Calibrated` to go further, above all for series that are constant most of
+/// [`Calibrated`](crate::Calibrated) to go further, above all for series that are constant most of
 /// the time, whose MAD is zero.
 ///
 /// A gap is answered with [`State::Gap`] and changes only the clock. Values are taken as at most

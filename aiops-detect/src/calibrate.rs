@@ -1,0 +1,352 @@
+//! From any score to a p-value: one knob, the tolerated false-positive rate, for every detector.
+
+use aiops_core::{Reason, Sample, SnapshotReader, SnapshotWriter};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Detector, Error, Result, Verdict,
+    error::{at_least, probability},
+    saved,
+};
+
+/// Settings of a [`Calibrator`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CalibratorConfig {
+    /// Scores to learn before giving p-values. Default 30.
+    pub warm_up: usize,
+    /// Scores after which older ones count half. Default 100,000; at most 4,000,000.
+    pub horizon: usize,
+    /// Share of the highest scores that the tail is fitted to, within 10 and 50 of them: fewer say
+    /// nothing, and where more were seen their ranks say it better. Default 0.01.
+    pub tail: f64,
+}
+
+impl Default for CalibratorConfig {
+    fn default() -> Self {
+        CalibratorConfig { warm_up: 30, horizon: 100_000, tail: 0.01 }
+    }
+}
+
+impl CalibratorConfig {
+    /// A calibrator that has seen nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] names the field that is out of range.
+    pub fn build(self) -> Result<Calibrator> {
+        at_least("warm_up", self.warm_up, 1)?;
+        probability("tail", self.tail)?;
+        if !(1_000..=4_000_000).contains(&self.horizon) || self.warm_up > self.horizon {
+            let reason = format!("must be within 1000 and 4000000, got {}", self.horizon);
+            return Err(Error::config("horizon", reason));
+        }
+        Ok(Calibrator { config: self, counts: [0.0; BINS], total: 0.0, top: i32::MIN, seen: 0 })
+    }
+}
+
+/// Streaming distribution of one detector's scores on one series: the chance that normal data
+/// scores at least this high.
+///
+/// The body is the empirical distribution: a score that `k` of `n` earlier ones reached has
+/// p-value `(k + ½)/(n + 1)`. For scores in random order that is exact whatever their distribution,
+/// which is why all scores are learnt, anomalies too: leaving out what looks abnormal makes the
+/// next normal extreme look abnormal, and the observed rate runs away (measured: 5 to 50 times
+/// the knob). Anomalies in the history make p-values larger, that is, the detector quieter.
+///
+/// Beyond the highest [`CalibratorConfig::tail`] share of the scores, at most 50, a Pareto tail continues:
+/// `p(s) = p(t) · (s/t)^(-1/ξ)`, with `ξ` the mean of `ln(s/t)` over the scores above `t`. Trust it
+/// to about a tenth of one over the number of scores seen. It is the heavy-tailed case of the
+/// generalised Pareto tail of SPOT (Siffer et al. 2017) and errs on the quiet side for light tails.
+///
+/// Scores are kept as counts in logarithmic bins, eight to an octave, over 32 octaves below the
+/// highest score; within a bin they are taken to fall in proportion. Time O(bins above the score), memory
+/// 1 KiB.
+///
+/// Source: body, Vovk, Gammerman & Shafer 2005, "Algorithmic learning in a random world"
+/// (conformal p-values); tail, Hill 1975.
+///
+/// ```
+/// use aiops_detect::CalibratorConfig;
+/// let mut calibrator = CalibratorConfig::default().build()?;
+/// for score in (1..=1000).map(f64::from) {
+///     calibrator.learn(score);
+/// }
+/// let p = calibrator.p_value(900.0).unwrap();
+/// assert!((p - 0.1).abs() < 0.02, "a tenth of the scores are higher");
+/// # Ok::<(), aiops_detect::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Calibrator {
+    config: CalibratorConfig,
+    counts: [f32; BINS],
+    total: f64,
+    /// The highest bin ends at 2^(top/8); `i32::MIN` before the first score above zero.
+    top: i32,
+    seen: u64,
+}
+
+const BINS: usize = 256;
+const PER_OCTAVE: f64 = 8.0;
+
+impl Calibrator {
+    /// The chance of a score at least this high when all is as before; `None` while warming up.
+    /// Never zero, falling in the score.
+    pub fn p_value(&self, score: f64) -> Option<f64> {
+        if self.seen < self.config.warm_up as u64 {
+            return None;
+        }
+        let at = self.position(score);
+        let bin = at as usize;
+        let mut reached = 0.0;
+        for count in &self.counts[(bin + 1).min(BINS)..] {
+            reached += f64::from(*count);
+        }
+        if let Some(count) = self.counts.get(bin) {
+            let all = reached + f64::from(*count);
+            // Tails fall in proportion within a bin; the highest bin, with nothing above it, evenly.
+            // Scores of zero share the lowest bin and are all equal.
+            let within = at - bin as f64;
+            reached = if bin == 0 {
+                all
+            } else if reached > 0.0 {
+                all * (reached / all).powf(within)
+            } else {
+                all * (1.0 - within)
+            };
+        }
+        let rank = (reached + 0.5) / (self.total + 1.0);
+        let enough = (self.config.tail * self.total).clamp(10.0, 50.0);
+        if reached >= enough {
+            return Some(rank);
+        }
+        Some(self.tail(at, enough).unwrap_or(rank).max(f64::MIN_POSITIVE))
+    }
+
+    /// Takes a score in. What is not finite or below zero counts as the nearest that is.
+    pub fn learn(&mut self, score: f64) {
+        let score = score.clamp(0.0, f64::MAX); // NaN passes through and lands in the lowest bin
+        self.seen += 1;
+        if score > 0.0 {
+            let end = (score.log2() * PER_OCTAVE).floor() as i32 + 1;
+            if self.top == i32::MIN {
+                self.top = end;
+            }
+            if end > self.top {
+                self.raise(end);
+            }
+        }
+        let bin = (self.position(score) as usize).min(BINS - 1);
+        self.counts[bin] += 1.0;
+        self.total += 1.0;
+        if self.total >= self.config.horizon as f64 {
+            self.counts.iter_mut().for_each(|count| *count *= 0.5);
+            self.total *= 0.5;
+        }
+    }
+
+    /// Moves the bins up so that the highest ends at `top`; what falls off joins the lowest.
+    fn raise(&mut self, top: i32) {
+        let by = (top.abs_diff(self.top) as usize).min(BINS);
+        let fallen: f32 = self.counts[..by].iter().sum();
+        self.counts.copy_within(by.., 0);
+        self.counts[BINS - by..].fill(0.0);
+        self.counts[0] += fallen;
+        self.top = top;
+    }
+
+    /// Position on the scale of bins: the whole part is the bin; `BINS` and more is above all.
+    fn position(&self, score: f64) -> f64 {
+        if !(score > 0.0) || self.top == i32::MIN {
+            return if score > 0.0 { BINS as f64 } else { 0.0 };
+        }
+        (score.min(f64::MAX).log2() * PER_OCTAVE - f64::from(self.top) + BINS as f64).max(0.0)
+    }
+
+    /// The Pareto tail above the bin edge that `enough` scores reach; `None` where only the lowest
+    /// bin, of unknown extent, has so many.
+    fn tail(&self, at: f64, enough: f64) -> Option<f64> {
+        let (mut above, mut bin) = (0.0, BINS);
+        while above < enough {
+            bin = bin.checked_sub(1).filter(|bin| *bin > 0)?;
+            above += f64::from(self.counts[bin]);
+        }
+        let excess: f64 =
+            (bin..BINS).map(|b| f64::from(self.counts[b]) * ((b - bin) as f64 + 0.5)).sum();
+        let to_ln = std::f64::consts::LN_2 / PER_OCTAVE;
+        let xi = (excess / above * to_ln).max(0.02);
+        Some(above / self.total * (-(at - bin as f64) * to_ln / xi).exp())
+    }
+
+    pub(crate) fn save(&self, out: &mut SnapshotWriter) {
+        out.u64(self.seen);
+        out.f64(self.total);
+        out.u32(self.top as u32);
+        // Most bins are empty: pairs of index and count.
+        let used = self.counts.iter().enumerate().filter(|(_, count)| **count > 0.0);
+        out.u32(used.clone().count() as u32);
+        for (bin, count) in used {
+            out.u8(bin as u8);
+            out.f32(*count);
+        }
+    }
+
+    pub(crate) fn load(&mut self, from: &mut SnapshotReader<'_>) -> Result<()> {
+        let mut loaded = Calibrator { counts: [0.0; BINS], ..self.clone() };
+        loaded.seen = from.u64()?;
+        loaded.total = saved::not_negative(from, "total")?;
+        loaded.top = from.u32()? as i32;
+        if loaded.top != i32::MIN && loaded.top.abs() > 10_000 {
+            return Err(saved::invalid("highest bin", loaded.top));
+        }
+        for _ in 0..from.u32()? {
+            let bin = from.u8()?;
+            let count = from.f32()?;
+            if !(count >= 0.0 && count.is_finite()) {
+                return Err(saved::invalid("count", count));
+            }
+            loaded.counts[usize::from(bin)] = count;
+        }
+        *self = loaded;
+        Ok(())
+    }
+}
+
+/// A detector whose p-values come from its own past scores on the series.
+///
+/// Score, expectation and direction are those of the detector within; p-value and flag are
+/// calibrated. Until the calibrator is warm, the p-value of the detector within stands.
+#[derive(Debug, Clone)]
+pub struct Calibrated<D> {
+    inner: D,
+    calibrator: Calibrator,
+    rate: f64,
+}
+
+impl<D: Detector> Calibrated<D> {
+    /// Calibrates `inner`, and flags at the tolerated false-positive rate.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] when the rate is not within 0 and 1 or the calibrator's settings are
+    /// out of range.
+    pub fn new(inner: D, config: CalibratorConfig, false_positive_rate: f64) -> Result<Self> {
+        probability("false_positive_rate", false_positive_rate)?;
+        Ok(Calibrated { inner, calibrator: config.build()?, rate: false_positive_rate })
+    }
+
+    fn calibrated(&self, verdict: Verdict) -> Verdict {
+        if !verdict.is_scored() {
+            return verdict;
+        }
+        let p_value = self.calibrator.p_value(verdict.score).unwrap_or(verdict.p_value);
+        Verdict { p_value, flagged: p_value <= self.rate, ..verdict }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<D: Detector> Detector for Calibrated<D> {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn assess(&self, sample: Sample) -> Verdict {
+        self.calibrated(self.inner.assess(sample))
+    }
+
+    fn learn(&mut self, sample: Sample) {
+        let verdict = self.inner.assess(sample);
+        if verdict.is_scored() {
+            self.calibrator.learn(verdict.score);
+        }
+        self.inner.learn(sample);
+    }
+
+    fn update(&mut self, sample: Sample) -> Verdict {
+        let raw = self.inner.update(sample);
+        let verdict = self.calibrated(raw);
+        if raw.is_scored() {
+            self.calibrator.learn(raw.score);
+        }
+        verdict
+    }
+
+    fn p_value(&self, score: f64) -> f64 {
+        self.calibrator.p_value(score).unwrap_or_else(|| self.inner.p_value(score))
+    }
+
+    fn explain(&self, sample: Sample, verdict: &Verdict) -> Reason {
+        self.inner.explain(sample, verdict)
+    }
+
+    fn save(&self, out: &mut SnapshotWriter) {
+        self.calibrator.save(out);
+        self.inner.save(out);
+    }
+
+    fn load(&mut self, from: &mut SnapshotReader<'_>) -> Result<()> {
+        let mut calibrator = self.calibrator.clone();
+        calibrator.load(from)?;
+        self.inner.load(from)?;
+        self.calibrator = calibrator;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Noise;
+
+    /// Share of scores whose p-value, given before they are learnt, is at or below each rate.
+    fn observed(scores: impl Iterator<Item = f64>, rates: &[f64]) -> Vec<f64> {
+        let mut calibrator = CalibratorConfig::default().build().unwrap();
+        let (mut n, mut hits) = (0.0, vec![0.0; rates.len()]);
+        for score in scores {
+            if let Some(p) = calibrator.p_value(score) {
+                n += 1.0;
+                for (hits, rate) in hits.iter_mut().zip(rates) {
+                    *hits += if p <= *rate { 1.0 } else { 0.0 };
+                }
+            }
+            calibrator.learn(score);
+        }
+        hits.iter().map(|hits| hits / n).collect()
+    }
+
+    #[test]
+    fn the_observed_rate_is_the_knob_for_light_and_heavy_tails() {
+        let rates = [0.1, 0.01, 0.001];
+        let mut noise = Noise::new(11);
+        let normal = observed((0..60_000).map(|_| noise.normal().abs()), &rates);
+        let mut noise = Noise::new(12);
+        let pareto = observed((0..60_000).map(|_| noise.uniform().max(1e-12).powf(-0.5)), &rates);
+        let mut noise = Noise::new(13);
+        let mut level = 0.0;
+        let correlated = (0..60_000).map(|_| {
+            level = 0.9 * level + noise.normal();
+            f64::abs(level)
+        });
+        let correlated = observed(correlated, &rates);
+        for (what, found) in [("normal", normal), ("pareto", pareto), ("correlated", correlated)] {
+            for (rate, share) in rates.iter().zip(&found) {
+                assert!((share / rate - 1.0).abs() < 0.3, "{what}: {share} for {rate}");
+            }
+        }
+    }
+
+    #[test]
+    fn odd_scores_have_p_values() {
+        let mut calibrator = CalibratorConfig::default().build().unwrap();
+        for score in [0.0, f64::NAN, f64::INFINITY, f64::MAX, f64::MIN_POSITIVE, -1.0] {
+            (0..10).for_each(|_| calibrator.learn(score));
+        }
+        let p = [0.0, 1e-300, 1.0, f64::MAX].map(|score| calibrator.p_value(score).unwrap());
+        assert!(p.windows(2).all(|w| w[0] >= w[1]) && p[3] > 0.0 && p[0] <= 1.0, "{p:?}");
+        let mut zeros = CalibratorConfig::default().build().unwrap();
+        (0..100).for_each(|_| zeros.learn(0.0));
+        assert!(zeros.p_value(0.0).unwrap() > 0.9, "nothing is rare about a constant");
+        assert!(
+            zeros.p_value(1.0).unwrap() < 0.01,
+            "and what never was is as rare as it can be said"
+        );
+    }
+}
