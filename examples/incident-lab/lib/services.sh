@@ -20,6 +20,9 @@ launch() {
         for controller in cpu cpuacct memory blkio; do
             if have_cgroup "$controller"; then
                 mkdir -p "$CGROUP_ROOT/$controller/$CGROUP/$group"
+                # A lane outweighs whatever else runs on its core. Nice values would not do: with
+                # autogroups every session weighs the same, idle priority inside it or not.
+                [[ $controller != cpu ]] || echo 131072 >"$CGROUP_ROOT/cpu/$CGROUP/cpu.shares"
                 echo "$BASHPID" >"$CGROUP_ROOT/$controller/$CGROUP/$group/cgroup.procs"
             fi
         done

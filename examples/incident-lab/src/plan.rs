@@ -209,7 +209,7 @@ impl Plan {
             ],
             Fault::CpuStarvation => vec![("CPU_SHARE_PERCENT", random.integer(70, 85) as f64)],
             Fault::RedisSlow => vec![
-                ("REDIS_SCANS", random.integer(2, 4) as f64),
+                ("REDIS_SCANS", random.integer(3, 4) as f64),
                 ("REDIS_PAUSE_MS", random.integer(20, 60) as f64),
             ],
             Fault::DbNetworkDelay => vec![
@@ -217,7 +217,7 @@ impl Plan {
                 ("JITTER_MS", random.integer(10, 25) as f64),
             ],
             Fault::DbDiskPressure => vec![("WRITE_IOPS", random.integer(3, 5) as f64)],
-            Fault::BadDeploy => vec![("RELATED_SCAN", random.integer(24, 32) as f64 * 1_000.0)],
+            Fault::BadDeploy => vec![("RELATED_SCAN", random.integer(18, 22) as f64 * 1_000.0)],
             Fault::Harmless => Vec::new(),
         }
     }
