@@ -137,6 +137,9 @@ pub mod plan;
 pub mod runbook;
 pub mod secret;
 mod situation;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 pub mod timer;
 pub mod verify;
 mod world;

@@ -26,6 +26,13 @@ pub const MAX_TARGETS: usize = 256;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(u64);
 
+impl RunId {
+    #[cfg(feature = "testing")]
+    pub(crate) fn for_tests(id: u64) -> RunId {
+        RunId(id)
+    }
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

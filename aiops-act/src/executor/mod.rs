@@ -23,7 +23,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// One call of a step, with every template filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
-    /// The step's id.
+    /// The step's id; of an undo that is a call of its own, followed by `/undo`.
     pub step: String,
     /// The executor it names.
     pub uses: String,

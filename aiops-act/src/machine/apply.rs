@@ -529,7 +529,7 @@ impl Transition {
             Ending::Succeeded => (NoticeKind::Succeeded, "helped"),
             Ending::Completed => (NoticeKind::Succeeded, "is done"),
             Ending::Proposed => (NoticeKind::Proposal, "is proposed, not run"),
-            Ending::Refused => (NoticeKind::Ended, "was refused"),
+            Ending::Refused => (NoticeKind::Refused, "was refused"),
             Ending::Rejected => (NoticeKind::Ended, "was rejected"),
             Ending::Expired => (NoticeKind::Ended, "expired"),
             Ending::Cancelled => (NoticeKind::Ended, "was cancelled"),

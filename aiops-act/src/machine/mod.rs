@@ -506,7 +506,9 @@ pub enum NoticeKind {
     Started,
     /// A run ended well.
     Succeeded,
-    /// A run ended otherwise: refused, rejected, expired, failed.
+    /// A gate refused a run.
+    Refused,
+    /// A run ended otherwise: rejected, expired, cancelled, closed.
     Ended,
     /// A rollback began.
     RollingBack,

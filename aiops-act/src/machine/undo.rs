@@ -116,7 +116,7 @@ impl Transition {
         let scope = self.run.scope().with("before", before);
         match template::render(&Value::Object(undo.with.clone()), &scope) {
             Ok(Value::Object(with)) => Ok(Call {
-                step: record.id.clone(),
+                step: format!("{}/undo", record.id),
                 uses: undo.uses.clone(),
                 with,
                 targets: call.targets.clone(),

@@ -41,9 +41,10 @@ impl NoticeKind {
     pub const fn severity(self) -> Severity {
         match self {
             NoticeKind::NeedsHuman => Severity::Critical,
-            NoticeKind::Question | NoticeKind::RollingBack | NoticeKind::Proposal => {
-                Severity::Warning
-            }
+            NoticeKind::Question
+            | NoticeKind::RollingBack
+            | NoticeKind::Proposal
+            | NoticeKind::Refused => Severity::Warning,
             NoticeKind::Started | NoticeKind::Succeeded | NoticeKind::Ended => Severity::Info,
         }
     }
@@ -56,6 +57,7 @@ impl NoticeKind {
             NoticeKind::Proposal => "proposal",
             NoticeKind::Started => "started",
             NoticeKind::Succeeded => "succeeded",
+            NoticeKind::Refused => "refused",
             NoticeKind::Ended => "ended",
             NoticeKind::RollingBack => "rolling_back",
             NoticeKind::NeedsHuman => "needs_human",

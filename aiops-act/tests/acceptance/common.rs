@@ -3,18 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aiops_act::executor::scripted::{Asked, Scripted};
 use aiops_act::{
-    ApprovalPolicy, Engine, EngineBuilder, EngineConfig, Library, Plan, ReplayClock, Situation,
-    StillWorld, match_runbooks,
+    Answer, ApprovalPolicy, Engine, EngineBuilder, EngineConfig, Library, Message, Mode, Plan,
+    ReplayClock, Run, Runbook, Says, Situation, State, StillWorld, World, match_runbooks,
 };
 use aiops_core::{
     Alert, Candidate, Cause, Clock, Edge, EdgeKind, Fingerprint, Incident, IncidentId,
     IncidentState, Labels, ManualClock, MemoryStore, NodeKind, Ranking, Severity, Store, Timestamp,
     Topology,
 };
+use tokio::task::JoinHandle;
 
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -65,13 +67,103 @@ pub(crate) fn situation(causes: &[(&str, f64)]) -> Situation {
     Situation { incident, ranking, alerts: vec![alert] }
 }
 
+/// A runbook for the API whose steps use the executor `hands`; `rest` continues the document.
+pub(crate) fn runbook(id: &str, rest: &str) -> Runbook {
+    let text = format!(
+        "schema: aiops.runbook/v1\nid: {id}\nversion: 1.0.0\ntitle: {id}\nowner: tests\n{rest}"
+    );
+    Runbook::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// One write on the API; `safety` is put into its `safety`.
+pub(crate) fn one_write(id: &str, safety: &str) -> Runbook {
+    runbook(
+        id,
+        &format!(
+            "match: {{services: [api]}}\ntargets: {{services: [api]}}\n\
+             safety: {{risk: 1, max_percent: 100, {safety}}}\n\
+             steps:\n  - {{id: act, uses: hands, undo: {{uses: hands}}}}\n\
+             verify:\n  metrics: {{errors: {{metric: errors, service: api}}}}\n  \
+             success_when: now.errors < 0.05\n  fail_when: now.errors > 0.5\n  count: 2\n  max_measurements: 5\n"
+        ),
+    )
+}
+
+pub(crate) fn library_of(runbooks: impl IntoIterator<Item = Runbook>) -> Library {
+    let mut library = Library::new();
+    runbooks.into_iter().for_each(|runbook| library.add(runbook).unwrap());
+    library
+}
+
+/// A world that tests move.
+pub(crate) struct MovingWorld(pub(crate) Mutex<StillWorld>);
+
+impl MovingWorld {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut StillWorld)) {
+        change(&mut self.0.lock().unwrap());
+    }
+}
+
+impl World for MovingWorld {
+    fn situation(&self, incident: IncidentId) -> Option<Situation> {
+        self.0.lock().unwrap().situation(incident)
+    }
+    fn topology(&self) -> Arc<Topology> {
+        self.0.lock().unwrap().topology()
+    }
+    fn unhealthy(&self) -> BTreeSet<String> {
+        self.0.lock().unwrap().unhealthy()
+    }
+    fn calibrated(&self) -> bool {
+        self.0.lock().unwrap().calibrated()
+    }
+    fn mode(&self) -> Mode {
+        self.0.lock().unwrap().mode()
+    }
+}
+
+/// A writer that remembers; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// The messages written so far.
+    pub(crate) fn messages(&self) -> Vec<Message> {
+        let bytes = self.0.lock().unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Answers `who` would give to the question of a run, at the bench's time.
+pub(crate) fn answer(run: &Run, by: &str, says: Says, at: Timestamp) -> Answer {
+    Answer {
+        by: by.to_owned(),
+        says,
+        to: run.plan.binding(),
+        at,
+        via: "test".to_owned(),
+        comment: String::new(),
+    }
+}
+
 /// A store, a clock, a world and scripted executors for the runbooks of the repository.
 pub(crate) struct Bench {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) manual: Arc<ManualClock>,
     pub(crate) clock: Arc<ReplayClock>,
     pub(crate) situation: Situation,
-    pub(crate) world: Arc<StillWorld>,
+    pub(crate) world: Arc<MovingWorld>,
     pub(crate) library: Library,
     pub(crate) executors: Vec<Scripted>,
     pub(crate) config: EngineConfig,
@@ -96,7 +188,7 @@ impl Bench {
             manual,
             clock,
             situation,
-            world: Arc::new(world),
+            world: Arc::new(MovingWorld(Mutex::new(world))),
             executors: Scripted::dry_run(&library),
             library,
             config: EngineConfig { approval, ..EngineConfig::default() },
@@ -125,6 +217,22 @@ impl Bench {
         let matches = match_runbooks(&self.library, &self.situation, &BTreeMap::new(), self.now());
         let best = matches.best().expect("a runbook fits");
         engine.propose(best, &self.situation, &BTreeMap::new()).await.unwrap().plan
+    }
+
+    /// Submits the best plan and drives it in the background, until it asks or is over.
+    pub(crate) async fn ask(&self, engine: &Engine) -> (Run, JoinHandle<aiops_act::Result<Run>>) {
+        let id = engine.submit(self.plan(engine).await).await.unwrap();
+        let driver = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.drive(id).await }
+        });
+        loop {
+            let run = engine.run(id).await.unwrap();
+            if run.state != State::Proposed {
+                return (run, driver);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Everything that would have touched the world, in order.
