@@ -20,11 +20,14 @@
 //! something is wrong, use a detector; this crate is told when.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod adjust;
 mod analyzer;
 mod context;
+mod discover;
 mod error;
 pub mod eval;
 mod independence;
+mod linalg;
 mod prepare;
 mod rank;
 mod stats;
@@ -32,8 +35,14 @@ mod stats;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 
+pub use adjust::Adjust;
 pub use analyzer::RootCauseAnalyzer;
 pub use context::{Context, MetricInfo};
+pub use discover::{
+    CausalDiscovery, CausalEdge, CausalGraph, ConditionalGranger, ConditionalGrangerConfig,
+    DirectLingam, DirectLingamConfig, Dropped, Granger, GrangerConfig, GrangerTest, Knowledge,
+    LagChoice, Mark, Pc, PcConfig, Pcmci, PcmciConfig, VarLingam, VarLingamConfig, WaldTest,
+};
 pub use error::{Error, Result};
 pub use prepare::{Deviation, PrepareConfig, Prepared, Suspect};
 pub use rank::{

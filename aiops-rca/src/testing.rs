@@ -2,7 +2,9 @@
 //!
 //! They panic with the promise that was broken, so call them in a test.
 
-use crate::{Context, MetricInfo, RootCauseAnalyzer};
+use crate::{
+    CausalDiscovery, CausalGraph, Context, Error, Knowledge, Mark, MetricInfo, RootCauseAnalyzer,
+};
 use aiops_core::{
     Edge, EdgeKind, Event, EventKind, Frame, MetricKind, NodeKind, Ranking, SeriesKey, Timestamp,
     Topology,
@@ -189,4 +191,72 @@ fn permuted(incident: &SyntheticIncident) -> SyntheticIncident {
     other.window = window.expect("rows of equal length");
     other.metrics = order.iter().map(|&row| incident.metrics[row].clone()).collect();
     other
+}
+
+/// Judges a discovery method by the manual of [`CausalDiscovery`]; it says nothing about quality.
+///
+/// # Panics
+/// When a promise of the manual is broken, naming it.
+pub fn check_discovery<D: CausalDiscovery + ?Sized>(method: &D) {
+    let discover = |data: &Frame, knowledge: &Knowledge| match method.discover(data, knowledge) {
+        Ok(graph) => graph,
+        Err(error) => panic!("three hundred whole samples are enough: {error}"),
+    };
+    let data = chain(300);
+    let graph = discover(&data, &Knowledge::none());
+    check_graph(&graph, &data);
+    assert_eq!(graph, discover(&data, &Knowledge::none()), "same data, same graph");
+    let constant = 3;
+    let touches =
+        |g: &CausalGraph, row: usize| g.edges.iter().any(|e| e.from == row || e.to == row);
+    assert!(!touches(&graph, constant), "constant rows get no edge");
+
+    // Gaps are left out: the graph of what remains, and never NaN.
+    let mut gappy = data.clone();
+    for t in [7, 150, 151] {
+        gappy.row_mut(1)[t] = f64::NAN;
+    }
+    check_graph(&discover(&gappy, &Knowledge::none()), &gappy);
+
+    let forbidden = [(0, 1), (1, 0), (0, 2), (2, 0)].into();
+    let knowledge = Knowledge { forbidden, required: [(2, 1)].into(), ..Knowledge::none() };
+    let graph = discover(&data, &knowledge);
+    let pairs = graph.pairs();
+    assert!(pairs.iter().all(|&(a, b)| knowledge.permits(a, b)), "no forbidden edge");
+    let required = |e: &crate::CausalEdge| (e.from, e.to, e.mark) == (2, 1, Mark::Directed);
+    assert!(graph.edges.iter().any(required), "every required edge");
+
+    let foreign = Knowledge { required: [(0, 99)].into(), ..Knowledge::none() };
+    assert!(method.discover(&data, &foreign).is_err(), "knowledge of other rows is an error");
+    let short = method.discover(&chain(3), &Knowledge::none());
+    assert!(
+        matches!(short, Err(Error::NotEnoughData { .. })),
+        "three samples are too few: {short:?}"
+    );
+}
+
+/// Row 0 drives row 1, row 1 drives row 2, row 3 is constant.
+fn chain(steps: usize) -> Frame {
+    let noise = |row: u64, t: usize| (hash(row, t as u64) % 10_000) as f64 / 10_000.0 - 0.5;
+    let mut rows = [vec![0.0; steps], vec![0.0; steps], vec![0.0; steps], vec![4.2; steps]];
+    for t in 0..steps {
+        rows[0][t] = noise(0, t);
+        rows[1][t] = noise(1, t) + if t > 0 { 0.9 * rows[0][t - 1] } else { 0.0 };
+        rows[2][t] = noise(2, t) + if t > 0 { 0.9 * rows[1][t - 1] } else { 0.0 };
+    }
+    let keys = (0..4).map(|i| SeriesKey::new(format!("row{i}"), aiops_core::Labels::new()));
+    let frame = Frame::new(keys.collect(), Timestamp::EPOCH, Duration::from_secs(1), rows.concat());
+    frame.expect("rows of equal length")
+}
+
+fn check_graph(graph: &CausalGraph, data: &Frame) {
+    assert_eq!(graph.variables, data.series(), "the graph is over the rows of the data");
+    for edge in &graph.edges {
+        let rows = data.n_series();
+        assert!(edge.from < rows && edge.to < rows, "edges join rows");
+        assert!(edge.strength.is_finite(), "no strength is NaN");
+        assert!((0.0..=1.0).contains(&edge.p_value), "a p-value is a probability");
+    }
+    let order = |e: &crate::CausalEdge| (e.from, e.to, e.lag);
+    assert!(graph.edges.windows(2).all(|w| order(&w[0]) <= order(&w[1])), "edges are in order");
 }

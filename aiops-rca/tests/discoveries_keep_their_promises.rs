@@ -1,0 +1,23 @@
+//! Every discovery method of the crate passes the conformance function.
+#![cfg(feature = "testing")]
+
+use aiops_rca::testing::check_discovery;
+use aiops_rca::{
+    CausalDiscovery, ConditionalGrangerConfig, DirectLingamConfig, GrangerConfig, PcConfig,
+    PcmciConfig, VarLingamConfig,
+};
+
+#[test]
+fn the_manual_holds() {
+    let methods: Vec<Box<dyn CausalDiscovery>> = vec![
+        Box::new(GrangerConfig::default().build().expect("valid")),
+        Box::new(ConditionalGrangerConfig::default().build().expect("valid")),
+        Box::new(PcConfig::default().build().expect("valid")),
+        Box::new(PcmciConfig::default().build().expect("valid")),
+        Box::new(DirectLingamConfig::default().build().expect("valid")),
+        Box::new(VarLingamConfig::default().build().expect("valid")),
+    ];
+    for method in methods {
+        check_discovery(method.as_ref());
+    }
+}

@@ -1,0 +1,136 @@
+//! Golden values of statsmodels, causal-learn and tigramite; see `golden/README.md`.
+
+use aiops_core::{Frame, Labels, SeriesKey, Timestamp};
+use aiops_rca::{
+    Adjust, CausalDiscovery, ConditionalGrangerConfig, DirectLingamConfig, GrangerConfig,
+    Knowledge, LagChoice, Mark, PcConfig,
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+fn frame(csv: &str) -> Frame {
+    let rows: Vec<Vec<f64>> = csv
+        .lines()
+        .map(|line| line.split(',').map(|cell| cell.parse().expect("a number")).collect())
+        .collect();
+    let width = rows[0].len();
+    let series = (0..width).map(|i| SeriesKey::new(format!("x{i}"), Labels::new())).collect();
+    let values = (0..width).flat_map(|i| rows.iter().map(move |row| row[i])).collect();
+    Frame::new(series, Timestamp::EPOCH, Duration::from_secs(1), values).expect("a full table")
+}
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("golden/golden.json")).expect("the golden file is JSON")
+}
+
+fn numbers(row: &Value) -> Vec<f64> {
+    row.as_array().expect("a row").iter().map(|v| v.as_f64().expect("a number")).collect()
+}
+
+fn rows(value: &Value) -> Vec<Vec<f64>> {
+    value.as_array().expect("rows").iter().map(numbers).collect()
+}
+
+#[track_caller]
+fn close(ours: f64, theirs: f64, what: &str) {
+    assert!((ours - theirs).abs() <= 1e-8 * (1.0 + theirs.abs()), "{what}: {ours} and {theirs}");
+}
+
+#[test]
+fn bivariate_granger_is_that_of_statsmodels() {
+    let data = frame(include_str!("golden/var.csv"));
+    for row in rows(&golden()["bivariate"]) {
+        let [cause, effect, lag] = [row[0] as usize, row[1] as usize, row[2] as usize];
+        let config = GrangerConfig { lags: LagChoice::Fixed(lag), ..GrangerConfig::default() };
+        let granger = config.build().expect("valid");
+        let test = granger.test(data.row(cause), data.row(effect)).expect("enough data");
+        let what = format!("{cause} -> {effect}, lag {lag}");
+        close(test.f, row[3], &what);
+        close(test.f_p_value, row[4], &what);
+        close(test.chi2, row[5], &what);
+        close(test.chi2_p_value, row[6], &what);
+    }
+}
+
+#[test]
+fn the_order_of_a_pair_is_that_of_statsmodels() {
+    let data = frame(include_str!("golden/var.csv"));
+    for row in rows(&golden()["order"]) {
+        let (cause, effect) = (data.row(row[0] as usize), data.row(row[1] as usize));
+        for (choice, expected) in
+            [(LagChoice::Aic { max: 6 }, row[2]), (LagChoice::Bic { max: 6 }, row[3])]
+        {
+            let config = GrangerConfig { lags: choice, ..GrangerConfig::default() };
+            let test = config.build().expect("valid").test(cause, effect).expect("enough data");
+            assert_eq!(test.lags, (expected as usize).max(1), "{choice:?} of {row:?}");
+        }
+    }
+}
+
+#[test]
+fn conditional_granger_is_that_of_statsmodels() {
+    let data = frame(include_str!("golden/var.csv"));
+    let tests = ConditionalGrangerConfig::default().build().expect("valid");
+    let tests = tests.tests(&data).expect("enough data");
+    for row in rows(&golden()["conditional"]) {
+        let (cause, effect) = (row[0] as usize, row[1] as usize);
+        let of_pair = |t: &&aiops_rca::WaldTest| (t.cause, t.effect) == (cause, effect);
+        let test = tests.iter().find(of_pair).expect("every pair is tested");
+        let what = format!("{cause} -> {effect}");
+        close(test.wald, row[2], &what);
+        close(test.wald_p_value, row[3], &what);
+        close(test.f, row[4], &what);
+        close(test.f_p_value, row[5], &what);
+    }
+}
+
+#[test]
+fn pc_is_that_of_causal_learn() {
+    let data = frame(include_str!("golden/sem.csv"));
+    for (level, expected) in golden()["pc"].as_object().expect("by level") {
+        let config = PcConfig { level: level.parse().expect("a level"), ..PcConfig::default() };
+        let graph = config.build().expect("valid").discover(&data, &Knowledge::none());
+        let graph = graph.expect("enough data");
+        let of = |mark: Mark| -> BTreeSet<(usize, usize)> {
+            let edges = graph.edges.iter().filter(|e| e.mark == mark);
+            edges.map(|e| (e.from, e.to)).collect()
+        };
+        let pairs = |name: &str| -> BTreeSet<(usize, usize)> {
+            rows(&expected[name]).iter().map(|p| (p[0] as usize, p[1] as usize)).collect()
+        };
+        assert_eq!(of(Mark::Directed), pairs("directed"), "level {level}");
+        assert_eq!(of(Mark::Undirected), pairs("undirected"), "level {level}");
+    }
+}
+
+#[test]
+fn direct_lingam_orders_as_causal_learn_does() {
+    let data = frame(include_str!("golden/lingam.csv"));
+    let lingam = DirectLingamConfig { level: 1.0 }.build().expect("valid");
+    let golden = &golden()["direct_lingam"];
+    let order = lingam.order(&data, &Knowledge::none()).expect("enough data");
+    let expected: Vec<usize> = numbers(&golden["order"]).iter().map(|&v| v as usize).collect();
+    assert_eq!(order, expected);
+    let graph = lingam.discover(&data, &Knowledge::none()).expect("enough data");
+    for row in rows(&golden["weights"]) {
+        let edge =
+            graph.edges.iter().find(|e| (e.from, e.to) == (row[0] as usize, row[1] as usize));
+        close(edge.expect("no coefficient was dropped").strength, row[2], &format!("{row:?}"));
+    }
+}
+
+#[test]
+fn adjusted_p_values_are_those_of_statsmodels() {
+    let golden = &golden()["adjusted"];
+    let p_values = numbers(&golden["p"]);
+    for (adjust, name) in [
+        (Adjust::BenjaminiHochberg, "bh"),
+        (Adjust::BenjaminiYekutieli, "by"),
+        (Adjust::Bonferroni, "bonferroni"),
+    ] {
+        for (ours, theirs) in adjust.apply(&p_values).iter().zip(numbers(&golden[name])) {
+            close(*ours, theirs, name);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+"""Makes the golden values of the discovery tests; see README.md for versions and command."""
+import json
+import sys
+import warnings
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+out = sys.argv[1]
+
+
+def var_data(seed, n_vars, n, burn=200):
+    """A sparse, stable VAR(2); returns samples in rows."""
+    rng = np.random.default_rng(seed)
+    lags = np.zeros((2, n_vars, n_vars))
+    for i in range(n_vars):
+        lags[0, i, i] = 0.4
+    for target, source, lag, weight in [(1, 0, 1, 0.5), (2, 1, 2, -0.4), (3, 2, 1, 0.3), (4, 0, 2, 0.35)]:
+        lags[lag - 1, target, source] = weight
+    x = np.zeros((n + burn, n_vars))
+    noise = rng.normal(size=x.shape)
+    for t in range(2, n + burn):
+        x[t] = lags[0] @ x[t - 1] + lags[1] @ x[t - 2] + noise[t]
+    return x[burn:]
+
+
+def sem_data(seed, n_vars, n, noise):
+    """A linear model over a random ordered graph; samples in rows, columns shuffled."""
+    rng = np.random.default_rng(seed)
+    weights = np.tril(rng.uniform(0.5, 1.0, (n_vars, n_vars)) * rng.choice([-1, 1], (n_vars, n_vars)), -1)
+    weights *= rng.random((n_vars, n_vars)) < 0.35
+    x = np.zeros((n, n_vars))
+    for i in range(n_vars):
+        x[:, i] = x[:, :i] @ weights[i, :i] + noise(rng, n)
+    return x[:, rng.permutation(n_vars)]
+
+
+def save(name, x):
+    np.savetxt(f"{out}/{name}.csv", x, delimiter=",", fmt="%.9f")
+    return np.loadtxt(f"{out}/{name}.csv", delimiter=",")
+
+
+var = save("var", var_data(1, 5, 300))
+sem = save("sem", sem_data(2, 8, 400, lambda rng, n: rng.normal(size=n)))
+lin = save("lingam", sem_data(3, 5, 400, lambda rng, n: rng.uniform(-1, 1, n)))
+golden = {}
+
+from statsmodels.tsa.api import VAR
+from statsmodels.tsa.stattools import grangercausalitytests
+
+golden["bivariate"] = []
+for effect in range(5):
+    for cause in range(5):
+        if effect != cause:
+            result = grangercausalitytests(var[:, [effect, cause]], 3)
+            for lag in (1, 2, 3):
+                f, fp, _, _ = result[lag][0]["ssr_ftest"]
+                c, cp, _ = result[lag][0]["ssr_chi2test"]
+                golden["bivariate"].append([cause, effect, lag, f, fp, c, cp])
+golden["order"] = []
+for effect in range(5):
+    for cause in range(5):
+        if effect != cause:
+            order = VAR(var[:, [effect, cause]]).select_order(6, trend="c")
+            golden["order"].append([cause, effect, int(order.aic), int(order.bic)])
+fit = VAR(var).fit(2, trend="c")
+golden["conditional"] = []
+for effect in range(5):
+    for cause in range(5):
+        if effect != cause:
+            wald = fit.test_causality(effect, [cause], kind="wald")
+            f = fit.test_causality(effect, [cause], kind="f")
+            golden["conditional"].append([cause, effect, wald.test_statistic, wald.pvalue, f.test_statistic, f.pvalue])
+
+from causallearn.search.ConstraintBased.PC import pc
+
+golden["pc"] = {}
+for alpha in (0.01, 0.05):
+    graph = pc(sem, alpha, "fisherz", stable=True, uc_rule=0, uc_priority=2, show_progress=False).G.graph
+    directed, undirected = [], []
+    for i in range(8):
+        for j in range(8):
+            if graph[i, j] == -1 and graph[j, i] == 1:
+                directed.append([i, j])
+            if i < j and graph[i, j] == -1 and graph[j, i] == -1:
+                undirected.append([i, j])
+    golden["pc"][str(alpha)] = {"directed": directed, "undirected": undirected}
+
+import tigramite.data_processing as pp
+from tigramite.independence_tests.parcorr import ParCorr
+from tigramite.pcmci import PCMCI
+
+pcmci = PCMCI(dataframe=pp.DataFrame(var), cond_ind_test=ParCorr(significance="analytic"), verbosity=0)
+result = pcmci.run_pcmci(tau_min=1, tau_max=2, pc_alpha=0.05)
+golden["pcmci"] = [
+    [i, j, tau, float(result["val_matrix"][i, j, tau]), float(result["p_matrix"][i, j, tau])]
+    for i in range(5) for j in range(5) for tau in (1, 2)
+]
+
+from causallearn.search.FCMBased import lingam
+
+model = lingam.DirectLiNGAM()
+model.fit(lin)
+golden["direct_lingam"] = {"order": [int(i) for i in model.causal_order_]}
+ols = []
+for at, target in enumerate(model.causal_order_):
+    parents = list(model.causal_order_[:at])
+    if parents:
+        design = np.column_stack([np.ones(len(lin)), lin[:, parents]])
+        beta = np.linalg.lstsq(design, lin[:, target], rcond=None)[0]
+        ols += [[int(p), int(target), float(b)] for p, b in zip(parents, beta[1:])]
+golden["direct_lingam"]["weights"] = ols
+
+from statsmodels.stats.multitest import multipletests
+
+p = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205, 0.212, 0.216]
+golden["adjusted"] = {"p": p}
+for name, method in (("bh", "fdr_bh"), ("by", "fdr_by"), ("bonferroni", "bonferroni")):
+    golden["adjusted"][name] = [float(v) for v in multipletests(p, method=method)[1]]
+json.dump(golden, open(f"{out}/golden.json", "w"), indent=0, default=float)
