@@ -77,6 +77,25 @@ hash_id! {
     EventId
 }
 
+impl EventId {
+    /// The id of this change of `service` that takes effect at `starts_at`.
+    pub fn of(
+        tenant: &str,
+        kind: EventKind,
+        service: Option<&str>,
+        title: &str,
+        starts_at: Timestamp,
+    ) -> Self {
+        let hasher = CanonicalHasher::new("event")
+            .text(tenant)
+            .text(kind.name())
+            .text(service.unwrap_or_default())
+            .text(title)
+            .number(starts_at.as_nanos() as u64);
+        EventId::from_u64(hasher.finish())
+    }
+}
+
 /// A change: it enters correlation and ranking beside alerts, and one on a dependency shortly
 /// before the onset is a root-cause candidate of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,14 +131,8 @@ impl Event {
         starts_at: Timestamp,
     ) -> Self {
         let title = title.into();
-        let hasher = CanonicalHasher::new("event")
-            .text("")
-            .text(kind.name())
-            .text(service.unwrap_or_default())
-            .text(&title)
-            .number(starts_at.as_nanos() as u64);
         Event {
-            id: EventId::from_u64(hasher.finish()),
+            id: EventId::of("", kind, service, &title, starts_at),
             tenant: String::new(),
             kind,
             service: service.map(str::to_owned),

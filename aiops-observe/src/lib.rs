@@ -31,6 +31,7 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod alert_identity;
 pub mod decode;
 mod error;
 mod identity;

@@ -3,15 +3,15 @@
 use crate::{Error, Result, Tally};
 use serde::{Deserialize, Serialize};
 
-/// The most that one body may contain. A decoder holds no more memory than a small multiple of
-/// `body_bytes`, whatever the bytes say.
+/// The most that one body may contain. Whatever the bytes say, a binary decoder holds no more memory
+/// than about twice `body_bytes`, and one that builds JSON values about twenty times.
 ///
 /// The defaults are guesses with room: a Prometheus sender of 2.42 sends at most 500 samples or
-/// about 100 KB a request, and an OpenTelemetry collector about 8,000 points.
+/// about 100 KB a request, and an OpenTelemetry collector about 8,000 points, at most 4 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Bytes of a body after decompression. Default 64 MiB.
+    /// Bytes of a body after decompression. Default 16 MiB.
     pub body_bytes: usize,
     /// Samples, alerts or events in a body. Default 1,000,000. What exceeds it ends the decoding.
     pub items: usize,
@@ -24,7 +24,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { body_bytes: 64 << 20, items: 1_000_000, labels: 128, label_bytes: 4_096 }
+        Limits { body_bytes: 16 << 20, items: 1_000_000, labels: 128, label_bytes: 4_096 }
     }
 }
 

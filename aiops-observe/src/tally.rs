@@ -39,11 +39,13 @@ pub enum Rejection {
     Late,
     /// A time so far ahead of ours that it would make all later points late.
     TooFarAhead,
+    /// Left out by the sender, which says how many there were.
+    CutBySender,
 }
 
 impl Rejection {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Rejection; 15] = [
+    pub const ALL: [Rejection; 16] = [
         Rejection::Malformed,
         Rejection::MissingField,
         Rejection::NotUtf8,
@@ -59,6 +61,7 @@ impl Rejection {
         Rejection::HashCollision,
         Rejection::Late,
         Rejection::TooFarAhead,
+        Rejection::CutBySender,
     ];
 
     /// The name as it stands in JSON and in metrics.
@@ -79,6 +82,7 @@ impl Rejection {
             Rejection::HashCollision => "hash_collision",
             Rejection::Late => "late",
             Rejection::TooFarAhead => "too_far_ahead",
+            Rejection::CutBySender => "cut_by_sender",
         }
     }
 }

@@ -178,9 +178,10 @@ impl Walk {
     }
 }
 
-/// `Sample {double value = 1; int64 timestamp = 2}`, in milliseconds.
+/// `Sample {double value = 1; int64 timestamp = 2}`, in milliseconds. The start time that 2.0 adds in
+/// field 3 is skipped: a reset is seen by the value.
 #[inline]
-fn sample(message: &[u8]) -> Result<Sample, Broken> {
+pub(super) fn sample(message: &[u8]) -> Result<Sample, Broken> {
     const VALUE: Tag = Tag::new(1, Kind::Fixed64);
     const TIMESTAMP: Tag = Tag::new(2, Kind::Varint);
     let (mut value, mut millis) = (0.0, 0);

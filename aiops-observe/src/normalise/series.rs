@@ -6,11 +6,11 @@ use super::kind::{self, KindRule, SeriesInfo};
 use super::known::{Known, NONE};
 use super::sender::{NormalisingSink, Sender};
 use super::service::ServiceRule;
+use crate::alert_identity::identify;
 use crate::identity::Identity;
 use crate::{Declared, Error, Form, Inbox, NAME, Rejection, Result, Tally, WireSeries};
 use aiops_core::{
-    Alert, AlertId, Event, Fingerprint, Interner, Labels, Sample, SeriesHash, SeriesId, SeriesKey,
-    Timestamp,
+    Alert, Event, EventId, Interner, Labels, Sample, SeriesHash, SeriesId, SeriesKey, Timestamp,
 };
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -349,11 +349,7 @@ impl Normaliser {
     pub fn complete_alert(&self, tenant: &str, alert: &mut Alert) {
         let tenant = self.take_tenant(&mut alert.labels).unwrap_or_else(|| tenant.to_owned());
         let ignored: Vec<&str> = self.ignored().collect();
-        let fingerprint = Fingerprint::of(&tenant, &alert.name, &alert.labels, &ignored);
-        let as_series = SeriesHash::from_u64(fingerprint.as_u64());
-        alert.id = AlertId::of(&tenant, as_series, &alert.name, alert.starts_at);
-        alert.fingerprint = fingerprint;
-        alert.tenant = tenant;
+        identify(alert, tenant, &ignored);
         if let Some(service) = alert.service.take() {
             alert.labels.insert("service", service);
         }
@@ -363,8 +359,9 @@ impl Normaliser {
 
     /// Fills in what an event does not say: tenant, service and the labels of the mapping tables.
     pub fn complete_event(&self, tenant: &str, event: &mut Event) {
-        let tenant = self.take_tenant(&mut event.labels).unwrap_or_else(|| tenant.to_owned());
-        event.tenant = tenant;
+        event.tenant = self.take_tenant(&mut event.labels).unwrap_or_else(|| tenant.to_owned());
+        let service = event.service.as_deref();
+        event.id = EventId::of(&event.tenant, event.kind, service, &event.title, event.starts_at);
         if let Some(service) = event.service.take() {
             event.labels.insert("service", service);
         }

@@ -34,7 +34,7 @@ impl Point {
         let labels = self.labels.iter().filter(|(name, _)| name != "__name__");
         let labels: Vec<_> = labels.map(|(name, value)| format!("{name}={value:?}")).collect();
         let name = name.map_or("", |(_, value)| value);
-        let (value, secs) = (f64::from_bits(self.bits), self.nanos as f64 / 1e9);
+        let (value, secs) = (f64::from_bits(self.bits), (self.nanos / 1_000) as f64 / 1e6);
         format!("{name}{{{}}} {value} @ {secs}", labels.join(","))
     }
 }

@@ -1,0 +1,258 @@
+//! Prometheus remote write 2.0: a snappy block around a protobuf `io.prometheus.write.v2.Request`.
+
+use super::remote_write_v1::{form_of, sample};
+use crate::proto::{Broken, Kind, Reader, Tag, unexpected};
+use crate::{
+    Declared, Decoder, Error, Limits, NAME, Rejection, Result, Sink, Tally, WireLabels, WireSeries,
+};
+use aiops_core::{Sample, Timestamp};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Reads Prometheus remote write 2.0.
+///
+/// Texts stand once in a table, and series refer to them by number; the numbers change from body to
+/// body. So every text of the table is hashed once, and a series is told by the hashes of its labels.
+/// Type and unit come with each series. Stale markers arrive as gaps; native histograms and exemplars
+/// are counted as [`Rejection::Unsupported`]. A reference beyond the table rejects its series.
+///
+/// Source: the Prometheus remote write 2.0 specification, `io/prometheus/write/v2/types.proto`.
+#[derive(Debug, Default)]
+pub struct RemoteWriteV2 {
+    limits: Limits,
+    snappy: super::snappy::Snappy,
+    walk: Walk,
+}
+
+/// Scratch space of one walk.
+#[derive(Debug, Default)]
+struct Walk {
+    symbols: Vec<Symbol>,
+    refs: Vec<u32>,
+    identity: Vec<u8>,
+    points: Vec<Sample>,
+    tally: Tally,
+    items: usize,
+}
+
+/// A text of the table: where it stands in the body, and its hash.
+#[derive(Debug, Clone, Copy)]
+struct Symbol {
+    start: usize,
+    len: usize,
+    hash: u64,
+}
+
+const FORMAT: &str = "remote_write_v2";
+
+const SYMBOL: Tag = Tag::new(4, Kind::Bytes);
+const TIMESERIES: Tag = Tag::new(5, Kind::Bytes);
+const REFS: Tag = Tag::new(1, Kind::Bytes);
+const REF: Tag = Tag::new(1, Kind::Varint);
+const SAMPLE: Tag = Tag::new(2, Kind::Bytes);
+const HISTOGRAM: Tag = Tag::new(3, Kind::Bytes);
+const EXEMPLAR: Tag = Tag::new(4, Kind::Bytes);
+const METADATA: Tag = Tag::new(5, Kind::Bytes);
+
+impl RemoteWriteV2 {
+    /// A decoder with these limits.
+    pub fn new(limits: Limits) -> Self {
+        RemoteWriteV2 { limits, ..RemoteWriteV2::default() }
+    }
+
+    /// Reads a body that is not compressed, or no longer.
+    ///
+    /// # Errors
+    /// As [`decode`](Decoder::decode).
+    pub fn decode_protobuf(
+        &mut self,
+        body: &[u8],
+        now: Timestamp,
+        sink: &mut dyn Sink,
+    ) -> Result<Tally> {
+        self.limits.check_body(FORMAT, body.len())?;
+        sink.begin(FORMAT, now);
+        self.walk.decode(body, &self.limits, sink)
+    }
+}
+
+impl Decoder for RemoteWriteV2 {
+    fn format(&self) -> &'static str {
+        FORMAT
+    }
+
+    fn decode(&mut self, body: &[u8], now: Timestamp, sink: &mut dyn Sink) -> Result<Tally> {
+        let body = self.snappy.decompress(FORMAT, body, &self.limits)?;
+        sink.begin(FORMAT, now);
+        self.walk.decode(body, &self.limits, sink)
+    }
+}
+
+impl Walk {
+    fn decode(&mut self, body: &[u8], limits: &Limits, sink: &mut dyn Sink) -> Result<Tally> {
+        (self.tally, self.items) = (Tally::default(), 0);
+        // The table may stand behind the series that refer to it, so it is read first.
+        let mut walked = self.table(body, limits);
+        if walked.is_ok() && self.symbols.len() <= limits.items {
+            walked = self.request(body, limits, sink);
+        }
+        let before = Box::new(std::mem::take(&mut self.tally));
+        let too_large = |what, got| {
+            let before = before.clone();
+            Err(Error::TooLarge { format: FORMAT, what, limit: limits.items, got, before })
+        };
+        match walked {
+            Ok(()) if self.symbols.len() > limits.items => too_large("symbols", self.symbols.len()),
+            Ok(()) if self.items > limits.items => too_large("items", self.items),
+            Ok(()) => Ok(*before),
+            Err(broken) => Err(Error::Malformed {
+                format: FORMAT,
+                offset: broken.offset_in(body),
+                reason: broken.reason.into(),
+                before,
+            }),
+        }
+    }
+
+    fn table(&mut self, body: &[u8], limits: &Limits) -> Result<(), Broken> {
+        self.symbols.clear();
+        let mut reader = Reader::new(body);
+        while let Some(tag) = reader.tag()? {
+            if tag != SYMBOL {
+                unexpected(&mut reader, tag, if tag == TIMESERIES { &[] } else { &[4, 5] })?;
+                continue;
+            }
+            let text = reader.bytes()?;
+            let start = body.len() - reader.rest().len() - text.len();
+            self.symbols.push(Symbol { start, len: text.len(), hash: xxh3_64(text) });
+            if self.symbols.len() > limits.items {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends early, without an error of its own, when there are more items than allowed.
+    fn request(&mut self, body: &[u8], limits: &Limits, sink: &mut dyn Sink) -> Result<(), Broken> {
+        let mut reader = Reader::new(body);
+        while let Some(tag) = reader.tag()? {
+            if tag != TIMESERIES {
+                reader.skip(tag)?;
+                continue;
+            }
+            self.series(body, reader.bytes()?, limits, sink)?;
+            if self.items > limits.items {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn series(
+        &mut self,
+        body: &[u8],
+        series: &[u8],
+        limits: &Limits,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Broken> {
+        self.points.clear();
+        self.refs.clear();
+        let mut unsupported = 0;
+        let (mut metric_type, mut unit) = (0, 0);
+        let mut reader = Reader::new(series);
+        while let Some(tag) = reader.tag()? {
+            match tag {
+                SAMPLE => self.points.push(sample(reader.bytes()?)?),
+                REFS => {
+                    let mut packed = Reader::new(reader.bytes()?);
+                    while !packed.rest().is_empty() {
+                        self.refs.push(packed.varint()? as u32);
+                    }
+                }
+                REF => self.refs.push(reader.varint()? as u32),
+                METADATA => (metric_type, unit) = metadata(reader.bytes()?, (metric_type, unit))?,
+                HISTOGRAM | EXEMPLAR => {
+                    reader.bytes()?;
+                    unsupported += 1;
+                }
+                _ => unexpected(&mut reader, tag, &[1, 2, 3, 4, 5])?,
+            }
+        }
+        self.items += self.points.len() + unsupported;
+        if unsupported > 0 {
+            self.tally.reject(Rejection::Unsupported, unsupported);
+        }
+        if self.points.is_empty() || self.items > limits.items {
+            return Ok(());
+        }
+        self.identity.clear();
+        let known = self.refs.iter().all(|&symbol| match self.symbols.get(symbol as usize) {
+            Some(symbol) => {
+                self.identity.extend_from_slice(&symbol.hash.to_le_bytes());
+                true
+            }
+            None => false,
+        });
+        if !known || self.refs.len() % 2 == 1 {
+            self.tally.reject(Rejection::Malformed, self.points.len());
+            return Ok(());
+        }
+        let labels = Referred { body, symbols: &self.symbols, refs: &self.refs, limits };
+        let declared =
+            Declared { form: form_of(metric_type), unit: labels.text(unit).unwrap_or_default() };
+        let series = WireSeries { identity: &self.identity, labels: &labels, declared };
+        sink.points(&series, &self.points, &mut self.tally);
+        Ok(())
+    }
+}
+
+/// `Metadata {type = 1; help_ref = 3; unit_ref = 4}`, merged into what an earlier one said.
+fn metadata(message: &[u8], earlier: (u64, u32)) -> Result<(u64, u32), Broken> {
+    const TYPE: Tag = Tag::new(1, Kind::Varint);
+    const HELP: Tag = Tag::new(3, Kind::Varint);
+    const UNIT: Tag = Tag::new(4, Kind::Varint);
+    let (mut metric_type, mut unit) = earlier;
+    let mut reader = Reader::new(message);
+    while let Some(tag) = reader.tag()? {
+        match tag {
+            TYPE => metric_type = reader.varint()?,
+            UNIT => unit = reader.varint()? as u32,
+            HELP => drop(reader.varint()?),
+            _ => unexpected(&mut reader, tag, &[1, 3, 4])?,
+        }
+    }
+    Ok((metric_type, unit))
+}
+
+/// Labels as numbers of texts: name, value, name, value.
+struct Referred<'a> {
+    body: &'a [u8],
+    symbols: &'a [Symbol],
+    refs: &'a [u32],
+    limits: &'a Limits,
+}
+
+impl<'a> Referred<'a> {
+    fn text(&self, symbol: u32) -> Result<&'a str, Rejection> {
+        let Symbol { start, len, .. } =
+            *self.symbols.get(symbol as usize).ok_or(Rejection::Malformed)?;
+        if len > self.limits.label_bytes {
+            return Err(Rejection::LabelTooLong);
+        }
+        std::str::from_utf8(&self.body[start..start + len]).map_err(|_| Rejection::NotUtf8)
+    }
+}
+
+impl WireLabels for Referred<'_> {
+    fn visit(&self, each: &mut dyn FnMut(&str, &str)) -> Result<(), Rejection> {
+        let mut count = 0;
+        for pair in self.refs.chunks_exact(2) {
+            let (name, value) = (self.text(pair[0])?, self.text(pair[1])?);
+            count += usize::from(name != NAME);
+            if count > self.limits.labels {
+                return Err(Rejection::TooManyLabels);
+            }
+            each(name, value);
+        }
+        Ok(())
+    }
+}
