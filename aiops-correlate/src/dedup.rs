@@ -122,6 +122,8 @@ pub(crate) struct Taken {
     pub(crate) split: u32,
     /// An older firing that turned out to be over by silence.
     pub(crate) silent: u32,
+    /// Seconds of silence before it, for a repetition or an end.
+    pub(crate) gap_s: f64,
 }
 
 /// One line of the record log.
@@ -191,13 +193,14 @@ impl Sessions {
                     // The firing `claim` falls into.
                     let duplicate =
                         claim.from <= episode.last + fold && claim.alive <= episode.last + fold;
+                    let gap_s = claim.alive.seconds_after(episode.last);
                     if episode.is_open() {
                         episode.last = episode.last.max(claim.alive);
                     }
                     episode.firings += u32::from(!duplicate);
                     episode.severity = episode.severity.max(claim.severity);
                     let effect = if duplicate { Effect::Duplicate } else { Effect::Repeat };
-                    return Taken::at(effect, at);
+                    return Taken { gap_s, ..Taken::at(effect, at) };
                 }
                 let mut silent = NONE;
                 if episode.is_open() {
@@ -323,10 +326,11 @@ impl Sessions {
             NONE
         };
         let episode = &mut self.episodes[at as usize];
+        let gap_s = end.seconds_after(episode.last);
         episode.ended = end;
         episode.last = episode.last.min(end);
         episode.said_end = true;
-        Taken { split, ..Taken::at(Effect::End, at) }
+        Taken { split, gap_s, ..Taken::at(Effect::End, at) }
     }
 
     /// An end without a firing to end. It is remembered, because its beginning may be late.
@@ -504,6 +508,6 @@ impl Sessions {
 
 impl Taken {
     fn at(effect: Effect, episode: u32) -> Self {
-        Taken { effect, episode, onset_moved: false, split: NONE, silent: NONE }
+        Taken { effect, episode, onset_moved: false, split: NONE, silent: NONE, gap_s: 0.0 }
     }
 }

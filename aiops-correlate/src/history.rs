@@ -71,6 +71,21 @@ pub(crate) const LATE_EDGES: [f64; 7] = [30.0, 60.0, 120.0, 300.0, 600.0, 900.0,
 /// Share of ends that are later than each edge, before anything was seen.
 const LATE_PRIOR: [f64; 7] = [0.05, 0.045, 0.04, 0.03, 0.02, 0.01, 0.003];
 
+/// Edges of the histogram of gaps between records, in seconds.
+pub(crate) const GAP_EDGES: [f64; 9] =
+    [20.0, 45.0, 75.0, 135.0, 255.0, 315.0, 615.0, 1_830.0, 3_700.0];
+/// Firings that a hazard of resending is smoothed with.
+const GAP_PRIOR: f64 = 5.0;
+/// Share of resends that may go missing without meaning anything.
+const LOST_RESEND: f64 = 0.05;
+
+/// Gaps between the records of a firing, by length: followed by another record, or by the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Gaps {
+    pub(crate) resent: [f64; GAP_EDGES.len() + 1],
+    pub(crate) cut: [f64; GAP_EDGES.len() + 1],
+}
+
 /// What is remembered of one series (one fingerprint).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct SeriesHistory {
@@ -107,6 +122,7 @@ pub(crate) struct History {
     pub(crate) priors: Priors,
     pub(crate) started: Option<Timestamp>,
     pub(crate) kinds: Vec<KindHistory>,
+    pub(crate) gaps: Vec<Gaps>,
     pub(crate) shape: Shape,
     /// Sums of squares and weights: around a series' own mean, and around the kind's.
     pub(crate) within: (f64, f64),
@@ -142,6 +158,7 @@ impl History {
         History {
             started: None,
             kinds: Vec::new(),
+            gaps: Vec::new(),
             shape: Shape::new(SHAPE),
             within: (0.0, 0.0),
             total: (0.0, 0.0),
@@ -181,6 +198,9 @@ impl History {
             }
             self.shape.fade(factor);
             self.late.iter_mut().for_each(|count| *count *= factor);
+            for gaps in &mut self.gaps {
+                gaps.resent.iter_mut().chain(&mut gaps.cut).for_each(|count| *count *= factor);
+            }
         }
     }
 
@@ -316,16 +336,23 @@ impl History {
     ///
     /// Not hearing of an end is not the same as lasting: ends arrive late, and how often they do is
     /// learned. Without that, the few late ends among very many meaningless firings would pass for
-    /// incidents.
-    pub(crate) fn alive_evidence(&self, life: NoiseLife, known_s: f64, age_s: f64) -> f64 {
+    /// incidents. A firing that should have been sent again by now and was not is probably over.
+    pub(crate) fn alive_evidence(
+        &self,
+        kind: u32,
+        life: NoiseLife,
+        known_s: f64,
+        age_s: f64,
+    ) -> f64 {
         if age_s <= 0.0 {
             return 0.0;
         }
         let known_s = known_s.clamp(0.0, age_s);
+        let silent = self.silent_longer_than(kind, age_s - known_s);
         let unheard = |survival: &dyn Fn(f64) -> f64, median: f64| {
             let (at_known, at_age) = (survival(known_s), survival(age_s));
             let ended_at = known_s.max(median.min(age_s));
-            at_age + (at_known - at_age).max(0.0) * self.later_than(age_s - ended_at)
+            at_age * silent + (at_known - at_age).max(0.0) * self.later_than(age_s - ended_at)
         };
         let noise = unheard(&|t: f64| self.noise_survival(life, t), life.median_s());
         let trouble =
@@ -344,6 +371,37 @@ impl History {
         let later: f64 = self.late[edge..].iter().sum();
         let all: f64 = self.late.iter().sum();
         (later + LATE * prior) / (all + LATE)
+    }
+
+    /// Share of firings that go on and are silent for longer than `seconds` between two records.
+    ///
+    /// Kaplan and Meier's estimate (1958) over the gaps between records, the last one of a firing
+    /// being cut off by its end: a source that never resends is not taken for one that fell silent.
+    fn silent_longer_than(&self, kind: u32, seconds: f64) -> f64 {
+        let edge = GAP_EDGES.partition_point(|edge| *edge <= seconds);
+        let none = Gaps::default();
+        let own = self.gaps.get(kind as usize).unwrap_or(&none);
+        let mut at_risk = own.resent.iter().chain(&own.cut).sum::<f64>();
+        let mut going_on = 1.0;
+        for bin in 0..edge {
+            going_on *= 1.0 - own.resent[bin] / (at_risk + GAP_PRIOR);
+            at_risk -= own.resent[bin] + own.cut[bin];
+        }
+        // Never certain: a resend can be lost.
+        LOST_RESEND + (1.0 - LOST_RESEND) * going_on
+    }
+
+    /// A firing of this kind was sent again (`resent`) or ended after this much silence.
+    pub(crate) fn learn_gap(&mut self, kind: u32, seconds: f64, resent: bool) {
+        if self.frozen {
+            return;
+        }
+        let at = kind as usize;
+        if at >= self.gaps.len() {
+            self.gaps.resize(at + 1, Gaps::default());
+        }
+        let counts = if resent { &mut self.gaps[at].resent } else { &mut self.gaps[at].cut };
+        counts[GAP_EDGES.partition_point(|edge| *edge <= seconds)] += 1.0;
     }
 
     /// An end arrived this long after it happened.
@@ -466,9 +524,9 @@ mod tests {
             history.learn_noise(0, &mut series, Severity::Warning, life, 1.0);
         }
         let life = history.noise_life(0, &series);
-        let at = |age| history.alive_evidence(life, age, age);
+        let at = |age| history.alive_evidence(0, life, age, age);
         assert!(at(30.0) < 1.0 && at(300.0) > 2.0 && at(600.0) > at(300.0));
-        let unheard = history.alive_evidence(life, 0.0, 600.0);
+        let unheard = history.alive_evidence(0, life, 0.0, 600.0);
         assert!(unheard < at(600.0) - 1.0, "an end may be on its way: {unheard}");
         assert!(history.ended_evidence(life, 60.0) < 0.0);
         assert!(history.ended_evidence(life, 1_500.0) > 0.0);

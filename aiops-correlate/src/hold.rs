@@ -128,6 +128,8 @@ pub(crate) struct Part {
     pub(crate) follows: f64,
     /// Evidence from its lifetime.
     pub(crate) lasts: f64,
+    /// How many alerts should have followed it by now, if it is trouble.
+    pub(crate) expected: f64,
 }
 
 /// For each member, ln of the odds that trouble began with it; `odds` is overwritten.
@@ -138,15 +140,33 @@ pub(crate) struct Part {
 pub(crate) fn log_odds(parts: &[Part], odds: &mut Vec<f64>) {
     odds.clear();
     odds.resize(parts.len(), 0.0);
-    // Parents come before children, so going backwards sees every subtree before its root.
+    // Parents come before children, so going backwards sees every subtree before its root. Members
+    // that followed each one are counted in the same pass.
+    let mut followed = vec![0_u32; parts.len()];
     for at in (0..parts.len()).rev() {
         let part = &parts[at];
+        let spread = spread_evidence(followed[at], part.expected);
+        let below = odds[at] + spread;
+        odds[at] = part.founds + part.lasts + below;
         if part.parent != NONE {
-            let follows = (part.follows + part.lasts + odds[at]).max(0.0);
-            odds[part.parent as usize] += follows;
+            let follows = part.follows + part.lasts + below;
+            if follows > 0.0 {
+                odds[part.parent as usize] += follows;
+                followed[part.parent as usize] += 1;
+            }
         }
-        odds[at] += part.founds + part.lasts;
     }
+}
+
+/// What the number of followers itself says, beside their times: ln of its likelihood when
+/// `expected` were expected and trouble differs in how far it spreads.
+///
+/// The strength of the spread has a Gamma prior of shape 1 and mean 1, so for n followers this is
+/// ln n! − (n + 1) ln(1 + expected). One alert among thirty silent neighbours speaks less than the
+/// same alert where nobody else could have followed; and what has spread to many spreads on.
+fn spread_evidence(followers: u32, expected: f64) -> f64 {
+    let factorial: f64 = (2..=followers).map(|n| f64::from(n).ln()).sum();
+    factorial - f64::from(followers + 1) * expected.ln_1p()
 }
 
 /// ln of the odds of a probability.
@@ -164,7 +184,7 @@ mod tests {
     use super::*;
 
     fn part(parent: u32, founds: f64, follows: f64, lasts: f64) -> Part {
-        Part { parent, founds, follows, lasts }
+        Part { parent, founds, follows, lasts, expected: 0.0 }
     }
 
     #[test]
@@ -184,6 +204,14 @@ mod tests {
         log_odds(&parts, &mut odds);
         assert!((odds[1] - 1.0).abs() < 1e-12);
         assert!((odds[0] - (-10.0 + 5.0)).abs() < 1e-12, "the bystander costs nothing");
+    }
+
+    /// Hand calculation: with shape 1, P(0) = 1/(1+Λ), and n events gain n!/(1+Λ)^(n+1).
+    #[test]
+    fn silence_where_many_should_have_followed_counts() {
+        assert!((spread_evidence(0, 3.0) + 4.0_f64.ln()).abs() < 1e-12);
+        assert!((spread_evidence(3, 1.0) - (6.0_f64.ln() - 4.0 * 2.0_f64.ln())).abs() < 1e-12);
+        assert_eq!(spread_evidence(0, 0.0), 0.0);
     }
 
     #[test]

@@ -24,12 +24,41 @@ pub enum Relation {
     SameHost,
 }
 
+impl Relation {
+    /// The same relation, read from the other one.
+    pub(crate) fn reversed(self) -> Self {
+        match self {
+            Relation::DependsOn => Relation::CalledBy,
+            Relation::CalledBy => Relation::DependsOn,
+            same => same,
+        }
+    }
+}
+
+/// Number of tables that [`crate::onset::Spread`] keeps.
+pub(crate) const TABLES: usize = 7;
+
+/// The table of a relation over this many calls.
+pub(crate) fn table(relation: Relation, hops: u8) -> usize {
+    match (relation, hops) {
+        (Relation::SameService, _) => 0,
+        (Relation::DependsOn, 0 | 1) => 1,
+        (Relation::DependsOn, _) => 2,
+        (Relation::CalledBy, 0 | 1) => 3,
+        (Relation::CalledBy, _) => 4,
+        (Relation::SharedDependency, _) => 5,
+        (Relation::SameHost, _) => 6,
+    }
+}
+
 /// One service near another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Near {
     pub(crate) service: u32,
     pub(crate) relation: Relation,
     pub(crate) hops: u8,
+    /// ln of what crowding leaves of the relation's chance.
+    pub(crate) ln_weight: f32,
 }
 
 /// The services near each service, nearest relations first.
@@ -42,6 +71,8 @@ pub(crate) struct Neighbourhood {
     offsets: Vec<u32>,
     entries: Vec<Near>,
     canonical: Vec<u32>,
+    /// How many followers each service could have, by table of [`crate::onset::Spread`].
+    followers: Vec<[f32; TABLES]>,
     revision: Option<(u64, usize)>,
 }
 
@@ -49,6 +80,8 @@ pub(crate) struct Neighbourhood {
 const MAX_NEAR: usize = 128;
 /// Shared dependencies and hosts with more members than this say nothing.
 const MAX_FAN: usize = 48;
+/// Sharers of a dependency or a host up to which each keeps its full chance.
+const CROWD: f32 = 6.0;
 
 impl Neighbourhood {
     /// Whether this was compiled from `topology` as it is.
@@ -86,17 +119,30 @@ impl Neighbourhood {
         graph.tidy();
         let mut offsets = vec![0];
         let mut entries = Vec::new();
+        let mut followers = Vec::new();
         for service in 0..services.len() as u32 {
-            entries.extend(graph.near(service));
+            let near = graph.near(service);
+            let mut could = [0.0; TABLES];
+            could[table(Relation::SameService, 0)] = 1.0;
+            for near in &near {
+                could[table(near.relation.reversed(), near.hops)] += near.ln_weight.exp();
+            }
+            followers.push(could);
+            entries.extend(near);
             offsets.push(entries.len() as u32);
         }
         let revision = Some((topology.revision(), topology.len()));
-        Neighbourhood { offsets, entries, canonical, revision }
+        Neighbourhood { offsets, entries, canonical, followers, revision }
     }
 
     /// The service that an alert of `service` is about: the owner of an instance, else itself.
     pub(crate) fn canonical(&self, service: u32) -> u32 {
         self.canonical.get(service as usize).copied().unwrap_or(service)
+    }
+
+    /// How many services could follow `service`, by table.
+    pub(crate) fn followers(&self, service: u32) -> [f32; TABLES] {
+        self.followers.get(service as usize).copied().unwrap_or([0.0; TABLES])
     }
 
     /// The services near `service`; empty for one that the topology does not know.
@@ -184,11 +230,19 @@ impl Graph {
             4 => (Relation::SharedDependency, 1),
             _ => (Relation::SameHost, 1),
         };
+        // One of many sharers says less than one of few: the chance is shared out among them.
+        let crowd = |rank: u8| near.iter().filter(|(other, _)| *other == rank).count() as f32;
+        let crowds = [crowd(4), crowd(5)];
         let one = |(rank, to)| {
             let (relation, hops) = relation(rank);
-            Near { service: to, relation, hops }
+            let ln_weight = if rank >= 4 {
+                (CROWD / crowds[usize::from(rank - 4)].max(CROWD)).ln()
+            } else {
+                0.0
+            };
+            Near { service: to, relation, hops, ln_weight }
         };
-        near.into_iter().map(one).collect()
+        near.iter().copied().map(one).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use crate::near::Relation;
+use crate::near::{Relation, TABLES, table};
 
 /// How trouble spreads: with which chance, and how long it takes.
 ///
@@ -57,11 +57,15 @@ impl Default for SpreadConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct Spread {
     tables: Vec<Vec<f32>>,
+    /// Chance by the end of each second, summed up.
+    expected: Vec<Vec<f32>>,
     pub(crate) window_s: f64,
 }
 
 /// Share of effects that show up without the usual delay, in either order.
 const PROMPT: f64 = 0.15;
+/// Alerts that a service could raise: chances are per series, followers are counted in services.
+const SERIES: f64 = 3.0;
 /// Mean seconds of evaluation jitter, which every gap carries.
 const JITTER_S: f64 = 12.0;
 
@@ -89,22 +93,30 @@ impl Spread {
             let middle = |second| density(kind, second as f64 + 0.5).max(1e-30).ln() as f32;
             (0..seconds).map(middle).collect()
         };
-        Spread { tables: (0..7).map(table).collect(), window_s }
+        let tables: Vec<Vec<f32>> = (0..TABLES).map(table).collect();
+        let expected = tables.iter().map(|table| {
+            let mut sum = 0.0;
+            let add = |ln: &f32| {
+                sum += ln.exp();
+                sum
+            };
+            table.iter().map(add).collect()
+        });
+        let expected = expected.collect();
+        Spread { tables, expected, window_s }
+    }
+
+    /// How many alerts should have followed one of a service with these `followers` after `age_s`.
+    pub(crate) fn expected(&self, followers: &[f32; TABLES], age_s: f64) -> f64 {
+        let second = (age_s.max(0.0) as usize).min(self.expected[0].len() - 1);
+        let all = followers.iter().zip(&self.expected);
+        f64::from(all.map(|(n, chances)| n * chances[second]).sum::<f32>()) * SERIES
     }
 
     /// ln of (chance × density of the gap), per second. The gap is from the earlier onset to the
     /// later one and at most the window.
     pub(crate) fn ln_density(&self, relation: Relation, hops: u8, gap_s: f64) -> f64 {
-        let table = match (relation, hops) {
-            (Relation::SameService, _) => 0,
-            (Relation::DependsOn, 0 | 1) => 1,
-            (Relation::DependsOn, _) => 2,
-            (Relation::CalledBy, 0 | 1) => 3,
-            (Relation::CalledBy, _) => 4,
-            (Relation::SharedDependency, _) => 5,
-            (Relation::SameHost, _) => 6,
-        };
-        let table = &self.tables[table];
+        let table = &self.tables[table(relation, hops)];
         f64::from(table[(gap_s.max(0.0) as usize).min(table.len() - 1)])
     }
 }

@@ -128,7 +128,7 @@ impl Funnel {
                 (self.sessions.episode(episode).severity, self.sessions.series_of(episode));
             self.history.chance(of.kind, &of.history, severity, self.now)
         };
-        let own = Near { service, relation: Relation::SameService, hops: 0 };
+        let own = Near { service, relation: Relation::SameService, hops: 0, ln_weight: 0.0 };
         let own_chance = chance(at);
         let mut best: Option<(u32, Link)> = None;
         for near in std::iter::once(&own).chain(self.near.of(service)) {
@@ -148,7 +148,8 @@ impl Funnel {
                     if node.link.relation == Via::Recurrence {
                         continue;
                     }
-                    let nats = self.spread.ln_density(near.relation, near.hops, gap) - own_chance;
+                    let density = self.spread.ln_density(near.relation, near.hops, gap);
+                    let nats = density + f64::from(near.ln_weight) - own_chance;
                     let nats = nats as f32;
                     let better = match &best {
                         None => f64::from(nats) >= self.config.link_nats,
@@ -162,13 +163,10 @@ impl Funnel {
                     }
                 } else if let Some(later) = &mut later {
                     // Seen from the later one, the relation runs the other way.
-                    let relation = match near.relation {
-                        Relation::DependsOn => Relation::CalledBy,
-                        Relation::CalledBy => Relation::DependsOn,
-                        same => same,
-                    };
+                    let relation = near.relation.reversed();
                     let chance = chance(other);
-                    let nats = self.spread.ln_density(relation, near.hops, -gap) - chance;
+                    let density = self.spread.ln_density(relation, near.hops, -gap);
+                    let nats = density + f64::from(near.ln_weight) - chance;
                     if nats >= self.config.link_nats {
                         let relation = Via::Near(relation);
                         later.push((other, Link { relation, hops: near.hops, nats: nats as f32 }));

@@ -232,6 +232,9 @@ impl Correlator for Funnel {
             effect: taken.effect,
         });
         self.by_alert.entry(alert.id.as_u64()).or_insert(number);
+        if taken.gap_s > 0.0 && taken.effect != Effect::Duplicate {
+            self.history.learn_gap(kind, taken.gap_s, taken.effect == Effect::Repeat);
+        }
         if taken.silent != NONE {
             self.fell_silent(taken.silent);
         }

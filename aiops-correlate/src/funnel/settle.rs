@@ -123,8 +123,8 @@ impl Funnel {
         self.attach_known(group, at);
     }
 
-    /// A firing repeats: it may have become worse, and for kinds that never report their end the
-    /// repetition itself is evidence.
+    /// A firing repeats: it may have become worse, and while it is held the repetition itself is
+    /// evidence that it lasts.
     pub(super) fn fires_on(&mut self, at: u32) {
         let group = self.forest.node(at).group;
         let severity = self.sessions.episode(at).severity;
@@ -137,9 +137,7 @@ impl Funnel {
             }
             self.groups[group as usize].dirty = true;
             self.settle(group);
-        } else if !self.groups[group as usize].state.is_shown()
-            && !self.history.says_when_over(self.sessions.series_of(at).kind)
-        {
+        } else if !self.groups[group as usize].state.is_shown() {
             self.settle(group);
         }
     }
@@ -481,9 +479,9 @@ impl Funnel {
                 }
                 None if member.tells_end => {
                     let age = at.seconds_after(member.onset);
-                    self.history.alive_evidence(member.life, known, age)
+                    self.history.alive_evidence(member.kind, member.life, known, age)
                 }
-                None => self.history.alive_evidence(member.life, known, known),
+                None => self.history.alive_evidence(member.kind, member.life, known, known),
             };
             let rates = self.history.incident_rate(member.kind, self.now).ln()
                 - self.history.noise_rate(member.kind, &series.history, self.now).ln();
@@ -493,7 +491,9 @@ impl Funnel {
                 Via::Root | Via::Recurrence => 0.0,
             };
             let parent = parent.map_or(NONE, |p| p as u32);
-            parts.push(Part { parent, founds, follows, lasts });
+            let until = at.min(episode.ended).seconds_after(member.onset);
+            let expected = self.spread.expected(&self.near.followers(node.service), until);
+            parts.push(Part { parent, founds, follows, lasts, expected });
         }
         hold::log_odds(&parts, &mut self.scratch);
         self.parts = parts;

@@ -100,8 +100,7 @@ pub(super) fn firings(
     let mut firings = Vec::new();
     let mut episode = 0;
     let mut largest = (0, None);
-    for at in 0..incidents.len() {
-        let incident = &mut incidents[at];
+    for (at, incident) in incidents.iter_mut().enumerate() {
         let root: usize = incident.root[4..].parse().unwrap_or_default();
         let on_host = at < ordinary && root < graph.infrastructure && dice.chance(0.27);
         let outage = at >= ordinary && at < ordinary + config.region_outages;
