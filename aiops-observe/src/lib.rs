@@ -40,6 +40,9 @@ mod limits;
 mod normalise;
 mod proto;
 mod tally;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 mod time;
 mod wire;
 

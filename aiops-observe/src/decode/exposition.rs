@@ -150,7 +150,7 @@ impl<'a> Family<'a> {
     /// Reads a comment: `# TYPE name counter`, `# UNIT name seconds`. Always false.
     fn read(&mut self, comment: &'a [u8]) -> bool {
         let text = std::str::from_utf8(comment).unwrap_or_default();
-        let mut words = text[1..].split_ascii_whitespace();
+        let mut words = text.get(1..).unwrap_or_default().split_ascii_whitespace();
         let (Some(what), Some(name)) = (words.next(), words.next()) else { return false };
         if !matches!(what, "TYPE" | "UNIT" | "HELP") {
             return false;
