@@ -92,15 +92,13 @@ impl Calibrator {
     /// The chance of a score at least this high when all is as before; `None` while warming up.
     /// Never zero, falling in the score.
     pub fn p_value(&self, score: f64) -> Option<f64> {
-        if self.seen < self.config.warm_up as u64 {
+        if !self.is_warm() {
             return None;
         }
         let at = self.position(score);
         let bin = at as usize;
-        let mut reached = 0.0;
-        for count in &self.counts[(bin + 1).min(BINS)..] {
-            reached += f64::from(*count);
-        }
+        let mut reached: f64 =
+            self.counts[(bin + 1).min(BINS)..].iter().map(|count| f64::from(*count)).sum();
         if let Some(count) = self.counts.get(bin) {
             let all = reached + f64::from(*count);
             // Tails fall in proportion within a bin; the highest bin, with nothing above it, evenly.
@@ -120,6 +118,11 @@ impl Calibrator {
             return Some(rank);
         }
         Some(self.tail(at, enough).unwrap_or(rank).max(f64::MIN_POSITIVE))
+    }
+
+    /// Whether enough scores were learnt to give p-values.
+    pub fn is_warm(&self) -> bool {
+        self.seen >= self.config.warm_up as u64
     }
 
     /// Takes a score in. What is not finite or below zero counts as the nearest that is.
