@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::plan::{Plan, RunId};
+use crate::trust::Ledger;
 
 /// Limits over all runbooks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +125,9 @@ pub struct Book {
     pub fence: u64,
     /// Runs in flight.
     pub in_flight: BTreeMap<RunId, InFlight>,
+    /// What remedies have earned.
+    #[serde(default)]
+    pub trust: Ledger,
     /// Starts within the last day, oldest first, by runbook.
     starts: BTreeMap<String, Vec<Timestamp>>,
     /// Last start by runbook and target, for cooldowns.

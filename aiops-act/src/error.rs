@@ -58,6 +58,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Trust that was not earned.
+    #[error("not earned: {reason}")]
+    NotEarned {
+        /// What is missing.
+        reason: String,
+    },
     /// The engine is shutting down and starts nothing new.
     #[error("the engine is shutting down")]
     ShuttingDown,

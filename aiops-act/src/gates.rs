@@ -17,6 +17,7 @@ use crate::modes::Mode;
 use crate::plan::Plan;
 use crate::runbook::calendar;
 use crate::situation::Situation;
+use crate::trust::Level;
 
 /// The gates, in the order in which they are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,6 +55,8 @@ pub enum Gate {
     Breaker,
     /// The runbook has not run too often.
     Rate,
+    /// The remedy has not lost the trust to run at all.
+    Trust,
 }
 
 /// What a gate lets through.
@@ -166,6 +169,8 @@ pub struct GateInput<'a> {
     pub unhealthy: &'a BTreeSet<String>,
     /// What is in flight and what went wrong lately.
     pub book: &'a Book,
+    /// What the remedy may do.
+    pub level: Level,
 }
 
 /// Checks every gate. All of them are always checked, so that `explain` can show the whole picture.
@@ -188,6 +193,7 @@ pub fn check(plan: &Plan, config: &GateConfig, input: &GateInput<'_>) -> GateRep
         (Gate::Cooldown, cooldown(plan, input)),
         (Gate::Breaker, breaker(plan, config, input)),
         (Gate::Rate, rate(plan, input)),
+        (Gate::Trust, trust(input)),
     ];
     let checks =
         checks.into_iter().map(|(gate, (passage, reason))| GateCheck { gate, passage, reason });
@@ -427,6 +433,16 @@ fn breaker(plan: &Plan, config: &GateConfig, input: &GateInput<'_>) -> Answer {
         return (Passage::Propose, Reason::new("budget", sentence).with("starts", starts));
     }
     open("no breaker is open")
+}
+
+fn trust(input: &GateInput<'_>) -> Answer {
+    match input.level {
+        Level::Auto | Level::Approve => open("it may run"),
+        Level::Observe | Level::Suggest => {
+            let sentence = "its record allows to suggest it, not to run it";
+            (Passage::Propose, Reason::new("not_trusted", sentence))
+        }
+    }
 }
 
 fn rate(plan: &Plan, input: &GateInput<'_>) -> Answer {

@@ -210,6 +210,26 @@ impl Journal {
         })
     }
 
+    /// Changes the book, audited.
+    pub(crate) fn change_book(
+        &self,
+        what: &str,
+        body: &Value,
+        at: Timestamp,
+        change: impl Fn(&mut Book) -> Result<()>,
+    ) -> Result<Head> {
+        for _ in 0..TRIES {
+            let (mut book, version) = self.book()?;
+            change(&mut book)?;
+            let fill = |batch: Batch| batch.expect(BOOK, version).put(BOOK, encode(&book));
+            match self.audited(None, what, body, at, fill) {
+                Err(Error::Store { source: StoreError::Conflict { .. }, .. }) => {}
+                done => return done,
+            }
+        }
+        Err(busy())
+    }
+
     /// One commit with one audit record, tried again while others write the audit.
     fn audited(
         &self,

@@ -141,6 +141,7 @@ mod situation;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 pub mod timer;
+pub mod trust;
 pub mod verify;
 mod world;
 
@@ -161,5 +162,6 @@ pub use plan::{Binding, Plan, PlanError, RunId};
 pub use runbook::{Library, Risk, Runbook};
 pub use situation::Situation;
 pub use timer::{ReplayClock, Timekeeper, WaitFor};
+pub use trust::{Level, TrustKey, TrustPolicy, TrustRecord};
 pub use verify::{MetricFn, MetricQuery, Metrics, NoMetrics};
 pub use world::{StillWorld, World};

@@ -212,6 +212,9 @@ impl Engine {
         }
         let (plan, limits) = (transition.run.plan.clone(), self.0.config.gates.limits.clone());
         let closing = transition.closing;
+        let worse = closing == Some(Closing::Worse);
+        let counts = crate::trust::counts(&loaded.run, &transition.run, worse);
+        let (key, policy) = (self.trust_key(&plan).ok(), self.0.config.trust.clone());
         let ended = transition.run.ending().is_some();
         let stuck = matches!(transition.run.state, State::NeedsHuman { .. });
         if !ended && !stuck && closing.is_none() {
@@ -226,6 +229,9 @@ impl Engine {
             }
             if stuck {
                 book.quarantine(plan.run);
+            }
+            if let Some(key) = &key {
+                book.trust.count(key, counts, &policy, at);
             }
         }))
     }
@@ -267,7 +273,8 @@ impl Engine {
             self.blocking(|journal| Ok::<_, Error>((journal.paused()?, journal.book()?))).await?;
         let report: GateReport = self.gate_report(&loaded.run.plan, paused.as_deref(), &book);
         if loaded.run.state != State::Approved || report.passage() != Passage::Open {
-            return Ok(Came::Event(Event::Gated { report, trusted: false }));
+            let trusted = self.is_trusted(&loaded.run.plan, &book);
+            return Ok(Came::Event(Event::Gated { report, trusted }));
         }
         let plan = &loaded.run.plan;
         let services = crate::gates::plan_blast(

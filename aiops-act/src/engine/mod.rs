@@ -24,6 +24,7 @@ pub use propose::{Proposal, StepPreview};
 use crate::approve::{Answer, ApprovalPolicy};
 use crate::approver::Approver;
 use crate::audit::{AuditRecord, Head, HeadSink};
+use crate::book::Book;
 use crate::canonical::Digest;
 use crate::error::{Error, Result};
 use crate::executor::StepExecutor;
@@ -34,6 +35,7 @@ use crate::notify::Notifier;
 use crate::plan::{Plan, RunId};
 use crate::runbook::{UNDO_BY_EXECUTOR, UNDO_NOTHING};
 use crate::timer::Timekeeper;
+use crate::trust::{Level, TrustKey, TrustPolicy, TrustRecord};
 use crate::verify::{Metrics, NoMetrics};
 use crate::world::World;
 
@@ -47,6 +49,8 @@ pub struct EngineConfig {
     pub approval: ApprovalPolicy,
     /// Limits over all runbooks.
     pub gates: GateConfig,
+    /// When a remedy may run without asking.
+    pub trust: TrustPolicy,
     /// How long an engine that has gone silent keeps its runs. Default 30 s: longer than a pause of
     /// the process, shorter than anyone's patience.
     #[serde(with = "crate::runbook::duration")]
@@ -65,6 +69,7 @@ impl Default for EngineConfig {
             name: "engine".to_owned(),
             approval: ApprovalPolicy::default(),
             gates: GateConfig::default(),
+            trust: TrustPolicy::default(),
             lease_ttl: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             delivery_timeout: Duration::from_secs(10),
@@ -132,7 +137,8 @@ impl EngineBuilder {
     /// # Errors
     /// A setting that is out of range, or an executor with a reserved name.
     pub fn build(self) -> Result<Engine> {
-        let EngineConfig { name, approval, gates, lease_ttl, poll, delivery_timeout } = self.config;
+        let EngineConfig { name, approval, gates, trust, lease_ttl, poll, delivery_timeout } =
+            self.config;
         for (field, value) in
             [("lease_ttl", lease_ttl), ("poll", poll), ("delivery_timeout", delivery_timeout)]
         {
@@ -148,6 +154,7 @@ impl EngineBuilder {
             name,
             approval: approval.build()?,
             gates: gates.build()?,
+            trust: trust.build()?,
             lease_ttl,
             poll,
             delivery_timeout,
@@ -324,6 +331,56 @@ impl Engine {
     /// The store failed.
     pub async fn paused(&self) -> Result<Option<String>> {
         self.blocking(|journal| journal.paused()).await
+    }
+
+    /// What trust in a plan belongs to.
+    ///
+    /// # Errors
+    /// An executor is missing.
+    pub fn trust_key(&self, plan: &Plan) -> Result<TrustKey> {
+        let document = plan.runbook.document();
+        let undos = document.steps.iter().filter_map(|s| s.undo.as_ref()).map(|u| &u.uses);
+        let mut versions = std::collections::BTreeSet::new();
+        for uses in document.steps.iter().map(|s| &s.uses).chain(undos) {
+            if ![UNDO_BY_EXECUTOR, UNDO_NOTHING].contains(&uses.as_str()) {
+                let executor = self.require_executor(uses)?;
+                versions.insert(format!("{uses}@{}", executor.version()));
+            }
+        }
+        let versions: Vec<String> = versions.into_iter().collect();
+        Ok(TrustKey::of(plan, &versions))
+    }
+
+    /// What remedies have earned.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn trust(&self) -> Result<Vec<TrustRecord>> {
+        let (book, _) = self.blocking(|journal| journal.book()).await?;
+        Ok(book.trust.iter().cloned().collect())
+    }
+
+    /// Share of verified outcomes that were good, by document: what the matcher prefers.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn precision(&self) -> Result<BTreeMap<Digest, f64>> {
+        Ok(self.blocking(|journal| journal.book()).await?.0.trust.precision())
+    }
+
+    /// A person sets what a remedy may do; audited.
+    ///
+    /// # Errors
+    /// To run without asking was not earned, or the store failed.
+    pub async fn set_trust(&self, key: &TrustKey, level: Level, by: &str) -> Result<()> {
+        let (key, by, at) = (key.clone(), by.to_owned(), self.0.clock.now());
+        let policy = self.0.config.trust.clone();
+        let body = serde_json::json!({"by": by, "key": key, "level": level});
+        let set = move |book: &mut Book| book.trust.set(&key, level, &by, &policy, at);
+        let head =
+            self.blocking(move |journal| journal.change_book("trust", &body, at, set)).await?;
+        self.publish(head);
+        Ok(())
     }
 
     /// A run as it is stored.

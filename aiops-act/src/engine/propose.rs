@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Engine;
 use crate::approve::Question;
+use crate::book::Book;
 use crate::error::{Error, Result};
 use crate::executor::{Call, Preview, StepError};
 use crate::gates::{self, GateInput, GateReport};
@@ -14,6 +15,7 @@ use crate::matcher::Fit;
 use crate::plan::Plan;
 use crate::runbook::{Step, template};
 use crate::situation::Situation;
+use crate::trust::Level;
 
 /// A plan and everything that can be known about it without doing anything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,8 +67,10 @@ impl Engine {
             let preview = self.preview(&mut plan, step).await?;
             steps.push(preview);
         }
+        let (book, _) = self.blocking(|journal| journal.book()).await?;
         let gates = self.check_gates(&plan).await?;
-        let question = self.0.config.approval.question(&plan, false, now);
+        let trusted = self.is_trusted(&plan, &book);
+        let question = self.0.config.approval.question(&plan, trusted, now);
         Ok(Proposal { plan, steps, gates, question })
     }
 
@@ -99,12 +103,20 @@ impl Engine {
         Ok(self.gate_report(plan, paused.as_deref(), &book))
     }
 
-    pub(super) fn gate_report(
-        &self,
-        plan: &Plan,
-        paused: Option<&str>,
-        book: &crate::book::Book,
-    ) -> GateReport {
+    fn level(&self, plan: &Plan, book: &Book) -> Level {
+        // A plan whose executors are gone is not run anyway.
+        let key = self.trust_key(plan);
+        key.map_or(Level::Suggest, |key| book.trust.level(&key, &self.0.config.trust))
+    }
+
+    /// Whether the plan may run without asking.
+    pub(super) fn is_trusted(&self, plan: &Plan, book: &Book) -> bool {
+        let now = self.0.clock.now();
+        self.trust_key(plan)
+            .is_ok_and(|key| book.trust.runs_alone(plan, &key, &self.0.config.trust, now))
+    }
+
+    pub(super) fn gate_report(&self, plan: &Plan, paused: Option<&str>, book: &Book) -> GateReport {
         let world = &self.0.world;
         let situation = world.situation(plan.incident);
         let topology = world.topology();
@@ -119,6 +131,7 @@ impl Engine {
             topology: &topology,
             unhealthy: &unhealthy,
             book,
+            level: self.level(plan, book),
         };
         gates::check(plan, &self.0.config.gates, &input)
     }

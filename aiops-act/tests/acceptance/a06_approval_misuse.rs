@@ -32,7 +32,7 @@ async fn acceptance_06_approval_misuse() {
         ("other_plan", |a| a.to.targets = Digest::ZERO),
         ("other_plan", |a| a.to.risk = Risk::ReadOnly),
         ("other_plan", |a| a.to.run = "00000000deadbeef".parse().unwrap()),
-        ("too_late", |a| a.at = a.at + Duration::from_secs(86_400)),
+        ("too_late", |a| a.at += Duration::from_secs(86_400)),
     ];
     for (code, forge) in forgeries {
         for says in [Says::Approve, Says::Reject] {

@@ -11,7 +11,8 @@ use crate::common::{Bench, MovingWorld, START, answer, library_of, one_write, sh
 /// executes nothing.
 #[tokio::test]
 async fn acceptance_07_world_moved_while_waiting() {
-    let moves: [(&str, Ending, fn(&MovingWorld)); 7] = [
+    type Move = fn(&MovingWorld);
+    let moves: [(&str, Ending, Move); 7] = [
         ("incident_over", Ending::Refused, |w| {
             w.change(|w| w.situation.incident.state = IncidentState::Resolved);
         }),

@@ -13,5 +13,6 @@ mod a12_gets_worse;
 mod a13_rollback_fails_midway;
 mod a24_broken_executors;
 mod a25_dry_run;
+mod a27_trust_ledger;
 mod common;
 mod the_whole_loop;
