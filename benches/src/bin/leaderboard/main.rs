@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
 mod args;
+mod detect;
 mod rca;
 mod rca_data;
 mod registry;

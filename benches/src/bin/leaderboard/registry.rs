@@ -8,16 +8,16 @@
 //! measures ours and the baseline alternately in the same run (see [`crate::stopwatch`]), and says
 //! in words what the baseline is: the best plain loop one can write for the same work.
 
-use crate::{args::Args, rca, speed, speed_tier1};
+use crate::{args::Args, detect, rca, speed, speed_tier1};
 
 /// The areas, in the order `all` runs them.
-pub(crate) const AREAS: &[Area] = &[speed::AREA, rca::AREA];
+pub(crate) const AREAS: &[Area] = &[speed::AREA, detect::AREA, rca::AREA];
 
 /// The rows of the speed table, in the order it prints them.
 pub(crate) const SPEED: &[&[SpeedRow]] = &[speed_tier1::ROWS];
 
 /// What went wrong, in words for the person at the terminal.
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// One field of measurement with its own options and table.
 pub(crate) struct Area {

@@ -150,7 +150,7 @@ fn random(series: usize, quick: bool) -> Result<Measured> {
     let mut next = || {
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 33) * series as u64 >> 31) as u32
+        (((state >> 33) * series as u64) >> 31) as u32
     };
     let ids: Vec<SeriesId> = (0..rows).map(|_| SeriesId(next())).collect();
     let inputs = values(rows, 3);

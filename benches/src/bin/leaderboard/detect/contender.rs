@@ -1,0 +1,187 @@
+//! The detectors that take part, by id.
+
+use aiops_core::{Frame, Sample, SeriesKey, Timestamp};
+use aiops_detect::{
+    Detector, DetectorExt, Fit, State, Tier, Verdict,
+    testing::Noise,
+    tier1::{EwmaConfig, RobustConfig},
+    tier2::{HindsightConfig, SurpriseConfig},
+};
+
+use super::{Entrant, Failure, data::Series};
+use crate::{registry::Result, stopwatch::cpu_seconds};
+
+/// One detector with the configuration it always has: no tuning per set or series.
+pub(crate) struct Contender {
+    /// The name on the command line and in the tables. Ends in `-offline` if it looks ahead.
+    pub(crate) id: &'static str,
+    /// What it takes.
+    pub(crate) metrics: Metrics,
+    /// Whether it takes part when nobody asked for detectors by name.
+    pub(crate) usual: bool,
+    /// Scores a series.
+    pub(crate) run: fn(&Series) -> Result<Output, Failure>,
+}
+
+/// How many metrics a detector takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Metrics {
+    One,
+    #[allow(dead_code, reason = "for detectors of several metrics")]
+    Several,
+    Any,
+}
+
+impl Metrics {
+    pub(crate) fn suits(self, metrics: usize) -> bool {
+        match self {
+            Metrics::One => metrics == 1,
+            Metrics::Several => metrics > 1,
+            Metrics::Any => true,
+        }
+    }
+}
+
+/// What a detector says of a series.
+#[derive(Default)]
+pub(crate) struct Output {
+    /// One a row.
+    pub(crate) verdicts: Vec<Verdict>,
+    /// Labelled causes among the three metrics it blames most, and how many were asked.
+    pub(crate) causes: Option<(usize, usize)>,
+    /// CPU seconds it took; 0 where not measured.
+    pub(crate) seconds: f64,
+}
+
+impl Contender {
+    /// Scores a series, with the time it took on this thread.
+    pub(crate) fn measured(&self, series: &Series) -> Result<Output, Failure> {
+        let mut output = Ok(Output::default());
+        let seconds = cpu_seconds(|| output = (self.run)(series));
+        output.map(|output| Output { seconds, ..output })
+    }
+}
+
+pub(crate) const CONTENDERS: &[Contender] = &[
+    Contender { id: "random", metrics: Metrics::Any, usual: true, run: random },
+    Contender { id: "trailing-median", metrics: Metrics::One, usual: true, run: trailing_median },
+    Contender {
+        id: "default-uni",
+        metrics: Metrics::One,
+        usual: true,
+        run: |series| Ok(streaming(SurpriseConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "default-uni-offline",
+        metrics: Metrics::One,
+        usual: true,
+        run: |series| batch(&HindsightConfig::default(), series, series),
+    },
+    Contender {
+        id: "robust",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(RobustConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "ewma",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(EwmaConfig::default().build()?, series)),
+    },
+];
+
+/// The detectors that were asked for: none for the usual ones, `all` for all.
+pub(crate) fn chosen(wanted: &[String]) -> Result<Vec<Entrant>> {
+    let known = || CONTENDERS.iter().map(|c| c.id).collect::<Vec<_>>().join(", ");
+    if let Some(id) = wanted
+        .iter()
+        .find(|id| *id != "all" && !CONTENDERS.iter().any(|contender| contender.id == id.as_str()))
+    {
+        return Err(format!("no detector {id:?}; known are {}", known()).into());
+    }
+    let all = wanted.iter().any(|id| id == "all");
+    let takes_part = |contender: &&Contender| {
+        all || (wanted.is_empty() && contender.usual) || wanted.iter().any(|id| id == contender.id)
+    };
+    Ok(CONTENDERS.iter().filter(takes_part).map(Entrant::Ours).collect())
+}
+
+/// Rows as samples a second apart. The stamps of the files are not used: some repeat or go back, and
+/// a row that no detector would judge cannot be evaluated.
+fn samples(series: &Series) -> impl Iterator<Item = Sample> + '_ {
+    let values = series.columns[0].iter().enumerate();
+    values.map(|(row, value)| Sample::new(Timestamp::from_secs(row as i64), *value))
+}
+
+fn streaming(mut detector: impl Detector, series: &Series) -> Output {
+    Output { verdicts: detector.replay(samples(series)), ..Output::default() }
+}
+
+/// A model trained on the rows of one series and judging those of another. Too little data to train
+/// on leaves every row unjudged.
+pub(super) fn batch(config: &dyn Fit, train: &Series, test: &Series) -> Result<Output, Failure> {
+    let mut verdicts = vec![Verdict::unjudged(State::WarmingUp, Tier::Two); test.len()];
+    let (train, test) = (frame(train)?, frame(test)?);
+    let model = match config.fit(&train) {
+        Ok(model) => model,
+        Err(aiops_detect::Error::NotEnoughData { .. }) => {
+            return Ok(Output { verdicts, ..Output::default() });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut scores = vec![0.0; test.n_steps()];
+    model.score(&test, &mut scores)?;
+    for (step, verdict) in verdicts.iter_mut().enumerate() {
+        let gap = (0..test.n_series()).all(|row| !test.row(row)[step].is_finite());
+        verdict.state = if gap { State::Gap } else { State::Scored };
+        if !gap {
+            verdict.score = scores[step];
+            verdict.p_value = model.p_value(scores[step]);
+            verdict.flagged = verdict.p_value <= 1e-3;
+        }
+    }
+    Ok(Output { verdicts, ..Output::default() })
+}
+
+/// A series as a frame of one-second steps.
+pub(super) fn frame(series: &Series) -> Result<Frame, Failure> {
+    let keys = (0..series.columns.len()).map(|i| SeriesKey::new(format!("v{i}"), [("set", "x")]));
+    let values = series.columns.concat();
+    let step = std::time::Duration::from_secs(1);
+    Ok(Frame::new(keys.collect(), Timestamp::EPOCH, step, values)?)
+}
+
+/// Uniform scores: the row that every measure is read against.
+fn random(series: &Series) -> Result<Output, Failure> {
+    let seed = series.path.bytes().fold(17_u64, |seed, b| seed.wrapping_mul(31) + u64::from(b));
+    let mut noise = Noise::new(seed);
+    let verdict = || {
+        let score = noise.uniform();
+        Verdict {
+            score,
+            p_value: (1.0 - score).max(f64::MIN_POSITIVE),
+            ..Verdict::unjudged(State::Scored, Tier::One)
+        }
+    };
+    Ok(Output {
+        verdicts: std::iter::repeat_with(verdict).take(series.len()).collect(),
+        ..Output::default()
+    })
+}
+
+/// The trivial causal reference that cleverer methods have to beat: distance from the median of the
+/// last 288 rows, averaged exponentially with span 31.
+fn trailing_median(series: &Series) -> Result<Output, Failure> {
+    let config = RobustConfig { window: 288, warm_up: 8, ..RobustConfig::default() };
+    let mut detector = config.build()?;
+    let mut average = 0.0;
+    let verdict = |sample: Sample| {
+        let verdict = detector.update(sample);
+        if verdict.is_scored() {
+            average += 2.0 / 32.0 * ((sample.value - verdict.expected).abs() - average);
+        }
+        Verdict { score: if verdict.is_scored() { average } else { 0.0 }, ..verdict }
+    };
+    Ok(Output { verdicts: samples(series).map(verdict).collect(), ..Output::default() })
+}
