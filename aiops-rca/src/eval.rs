@@ -6,8 +6,10 @@
 
 mod bootstrap;
 mod calibration;
+mod graphs;
 mod recall;
 
 pub use bootstrap::{Interval, paired_bootstrap};
 pub use calibration::{Bin, brier, calibration_curve, expected_calibration_error, fit_temperature};
+pub use graphs::{GraphScore, structural_hamming_distance};
 pub use recall::{Judged, ac_at_k, avg_at_k, chance_ac_at_k, mean_reciprocal_rank};

@@ -218,9 +218,9 @@ impl Partial {
             if node == to {
                 return true;
             }
-            for next in 0..rows {
-                if self.directed(node, next) && !seen[next] {
-                    seen[next] = true;
+            for (next, seen) in seen.iter_mut().enumerate() {
+                if self.directed(node, next) && !*seen {
+                    *seen = true;
                     open.push(next);
                 }
             }

@@ -11,10 +11,12 @@
 
 mod args;
 mod detect;
+mod discovery;
 mod rca;
 mod rca_data;
 mod registry;
 mod speed;
+mod speed_rca;
 mod speed_tier1;
 mod stopwatch;
 
