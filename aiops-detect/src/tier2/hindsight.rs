@@ -3,11 +3,11 @@
 use aiops_core::Frame;
 use serde::{Deserialize, Serialize};
 
-use super::hold::{Hold, HoldRule};
 use crate::{
     BatchDetector, Error, Fit, Result, Tier,
     batch::frame_fits,
     error::{at_least, not_negative, positive},
+    hold::{Hold, HoldRule},
     window,
 };
 

@@ -1,7 +1,6 @@
 //! Tier 2: adaptive and seasonal models of one series, around a microsecond a sample.
 
 mod hindsight;
-mod hold;
 mod surprise;
 
 pub use hindsight::{Hindsight, HindsightConfig};

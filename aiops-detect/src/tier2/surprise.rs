@@ -3,10 +3,10 @@
 use aiops_core::{Sample, SnapshotReader, SnapshotWriter, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::hold::{Hold, HoldRule};
 use crate::{
     Calibrator, CalibratorConfig, Detector, Error, Result, State, Tier, Verdict,
     error::{at_least, not_negative, positive, probability},
+    hold::{Hold, HoldRule},
     saved,
     verdict::side,
     window::{self, Cursor},
