@@ -217,7 +217,7 @@ impl Plan {
                 ("JITTER_MS", random.integer(10, 25) as f64),
             ],
             Fault::DbDiskPressure => vec![("WRITE_IOPS", random.integer(3, 5) as f64)],
-            Fault::BadDeploy => vec![("RELATED_SCAN", random.integer(18, 22) as f64 * 1_000.0)],
+            Fault::BadDeploy => vec![("RELATED_SCAN", random.integer(29, 33) as f64 * 1_000.0)],
             Fault::Harmless => Vec::new(),
         }
     }
