@@ -50,33 +50,29 @@ pub fn expected_calibration_error(claims: &[(f64, bool)], bins: usize) -> f64 {
     weighted.sum::<f64>() / claims.len().max(1) as f64
 }
 
-/// The temperature that makes weighted candidates most likely to have been the truth: it minimises
-/// the mean of −ln p(true cause), with p ∝ weight^(1/T), by golden-section search on ln T between
-/// 0.05 and 20.
+/// The temperature that makes the probability of the first candidate most honest: it minimises the
+/// mean logarithmic loss of "the first candidate is the cause" by golden-section search on ln T
+/// between 0.05 and 20.
 ///
-/// Each case holds the weights of all candidates, the unknown among them, and the index of the true
-/// one; `None` when it was not a candidate, which counts for the unknown, the last weight.
-/// Returns 1 when there is nothing to fit.
+/// Each case holds the weights of all candidates, most suspect first, then that of the unknown, and
+/// whether the first candidate was the cause; p = w₁^(1/T) / Σ w^(1/T). It asks about the claim that
+/// people read, not about the whole list: where the cause is not visible in the data at all, the
+/// likelihood of the list would buy caution everywhere else. Returns 1 when there is nothing to fit.
 ///
-/// Source: Guo, Pleiss, Sun & Weinberger 2017, section 4.2 (temperature scaling).
-pub fn fit_temperature(cases: &[(Vec<f64>, Option<usize>)]) -> f64 {
-    let usable: Vec<(Vec<f64>, usize)> = cases
-        .iter()
-        .filter_map(|(weights, truth)| {
-            let truth = truth.or(weights.len().checked_sub(1))?;
-            let logs = weights.iter().map(|w| w.max(1e-300).ln()).collect();
-            (truth < weights.len()).then_some((logs, truth))
-        })
-        .collect();
+/// Source: Guo, Pleiss, Sun & Weinberger 2017, section 4.2 (temperature scaling), on the top claim.
+pub fn fit_temperature(cases: &[(Vec<f64>, bool)]) -> f64 {
+    let logs = |weights: &Vec<f64>| weights.iter().map(|w| w.max(1e-300).ln()).collect();
+    let usable = cases.iter().filter(|(weights, _)| weights.len() > 1);
+    let usable: Vec<(Vec<f64>, bool)> = usable.map(|(w, hit)| (logs(w), *hit)).collect();
     if usable.is_empty() {
         return 1.0;
     }
     let loss = |ln_t: f64| -> f64 {
         let sharpness = (-ln_t).exp();
-        let one = |(logs, truth): &(Vec<f64>, usize)| {
-            let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let total: f64 = logs.iter().map(|l| ((l - top) * sharpness).exp()).sum();
-            total.ln() - (logs[*truth] - top) * sharpness
+        let one = |(logs, hit): &(Vec<f64>, bool)| {
+            let others = logs[1..].iter().map(|l| ((l - logs[0]) * sharpness).exp());
+            let p = (1.0 / (1.0 + others.sum::<f64>())).clamp(1e-12, 1.0 - 1e-12);
+            -(if *hit { p } else { 1.0 - p }).ln()
         };
         usable.iter().map(one).sum()
     };
@@ -106,9 +102,9 @@ mod tests {
 
     #[test]
     fn the_temperature_undoes_what_was_done() {
-        // Ten cases of two candidates with weights 9 : 1 where the first is true six times of ten.
+        // Ten cases with weights 9 : 1 (the unknown) where the first is true six times of ten.
         // p = 9^(1/T) / (9^(1/T) + 1) = 0.6 at 1/T = ln 1.5 / ln 9, so T = 5.419.
-        let cases: Vec<_> = (0..10).map(|i| (vec![9.0, 1.0], Some(usize::from(i >= 6)))).collect();
+        let cases: Vec<_> = (0..10).map(|i| (vec![9.0, 1.0], i < 6)).collect();
         let found = fit_temperature(&cases);
         assert!((found - 9.0_f64.ln() / 1.5_f64.ln()).abs() < 1e-3, "{found}");
         assert_eq!(fit_temperature(&[]), 1.0);

@@ -39,7 +39,8 @@ impl GraphScore {
 ///
 /// Source: Tsamardinos, Brown & Aliferis 2006, section 4.
 pub fn structural_hamming_distance(found: &Pairs, truth: &Pairs) -> usize {
-    let skeleton = |of: &Pairs| -> Pairs { of.iter().map(|&(a, b)| (a.min(b), a.max(b))).collect() };
+    let skeleton =
+        |of: &Pairs| -> Pairs { of.iter().map(|&(a, b)| (a.min(b), a.max(b))).collect() };
     let all: Pairs = skeleton(found).union(&skeleton(truth)).copied().collect();
     let state = |of: &Pairs, (a, b): (usize, usize)| (of.contains(&(a, b)), of.contains(&(b, a)));
     all.into_iter().filter(|&pair| state(found, pair) != state(truth, pair)).count()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aiops_core::{Cause, Evidence, Ranking, TopologyDocument};
 use aiops_rca::eval::{
-    Judged, ac_at_k, avg_at_k, brier, chance_ac_at_k, expected_calibration_error,
+    Judged, ac_at_k, avg_at_k, brier, chance_ac_at_k, expected_calibration_error, fit_temperature,
     mean_reciprocal_rank, paired_bootstrap,
 };
 use aiops_rca::{
@@ -23,7 +23,7 @@ use crate::stopwatch::wall_seconds;
 
 pub(crate) const AREA: Area = Area {
     name: "rca",
-    usage: "--data DIR [--method ID,...|all] [--delay SECONDS] [--shuffle-graph SEED] [--misses] \
+    usage: "--data DIR [--method ID,...|all] [--delay SECONDS] [--shuffle-graph SEED] [--quiet N] [--misses] \
             [--config JSON] [--json FILE] [--rankings FILE] [--foreign FILE]",
     about: "Root cause analysis over labelled incidents: who is blamed, and how surely.
 
@@ -32,6 +32,8 @@ Root columns are optional: without them cases are ranked and no quality is print
 abstentions with an empty list count as misses; x-db counts as x.
 
   --method ID,...       default, bayes, robust, baro, n_sigma, correlation; all of them if not given
+  --quiet N             also ranks N stretches of normal time per set, in which nothing should be
+                        blamed: `quiet` is the share on which the unknown leads; 40 if not given
   --delay SECONDS       moves the given fault time: how robust is a method to a late alarm?
   --shuffle-graph SEED  deals the node names anew: a method that lives off the graph must get worse
   --config JSON         settings of `default` that differ, such as {\"bayes\":{\"tau\":null}}
@@ -49,6 +51,7 @@ struct Options {
     delay: f64,
     shuffle: Option<u64>,
     misses: bool,
+    quiet: usize,
     config: DefaultConfig,
 }
 
@@ -62,6 +65,7 @@ fn run(mut args: Args) -> Result<()> {
         delay: number(args.value("--delay")?)?.unwrap_or(0.0),
         shuffle: args.value("--shuffle-graph")?.map(|t| t.parse()).transpose()?,
         misses: args.flag("--misses"),
+        quiet: args.value("--quiet")?.map_or(Ok(40), |t| t.parse())?,
         config: args.value("--config")?.map_or(Ok(DefaultConfig::default()), |t| overridden(&t))?,
     };
     args.finish()?;
@@ -72,6 +76,8 @@ fn run(mut args: Args) -> Result<()> {
     let listed = rca_data::list(Path::new(&data))?;
     let mut rows = vec![];
     let mut facts = vec![];
+    let mut quiet = Quiet::default();
+    let of_set = |set: &str| listed.iter().filter(|case| case.set == set).count().max(1);
     let mut cache = Cache::default();
     // In pieces: a case of 700 metrics is some megabytes.
     for chunk in listed.chunks(16) {
@@ -86,6 +92,9 @@ fn run(mut args: Args) -> Result<()> {
         }
         for id in &options.methods {
             let method = method(id, &options.config)?;
+            for case in &loaded {
+                quiet.add(&*method, case, options.quiet.div_ceil(of_set(&case.set)));
+            }
             rows.extend(loaded.par_iter().map(|case| judge(&*method, case)).collect::<Vec<_>>());
         }
     }
@@ -95,7 +104,7 @@ fn run(mut args: Args) -> Result<()> {
     if let Some(path) = &rankings {
         write_rankings(path, &rows)?;
     }
-    let report = report(&facts, &rows);
+    let report = report(&facts, &rows, &quiet);
     print(&report, &options);
     if options.misses {
         print_misses(&facts, &rows);
@@ -282,14 +291,47 @@ struct Row {
     chance: f64,
     seconds: Option<f64>,
     calibration: Option<(f64, f64, f64)>,
+    /// Share of the cases on which the unknown leads although there is a fault.
+    abstained: Option<f64>,
+    /// Share of the stretches of normal time on which it leads, as it should.
+    quiet: Option<f64>,
+}
+
+/// How often each method blames nobody where nothing is wrong.
+#[derive(Default)]
+struct Quiet(BTreeMap<(String, String), (usize, usize)>);
+
+impl Quiet {
+    fn add(&mut self, method: &dyn RootCauseAnalyzer, labelled: &Labelled, windows: usize) {
+        let judge = |draw: usize| {
+            // Any multiplier that scatters the places will do; the seed is the case's name.
+            let seed = labelled.name.bytes().fold(17_u64, |h, b| h.wrapping_mul(31) + u64::from(b));
+            let place = seed.wrapping_add(draw as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+            let case = labelled.case.nothing_wrong(place)?;
+            let ranking = method.rank(&case.context().ok()?).ok()?;
+            Some(ranking.top().is_none_or(|top| top.probability <= ranking.unknown))
+        };
+        let judged: Vec<bool> = (0..windows).into_par_iter().filter_map(judge).collect();
+        let key = (labelled.set.clone(), method.id().to_owned());
+        let entry = self.0.entry(key).or_default();
+        entry.0 += judged.iter().filter(|abstained| **abstained).count();
+        entry.1 += judged.len();
+    }
+
+    fn share(&self, set: &str, method: &str) -> Option<f64> {
+        let &(abstained, of) = self.0.get(&(set.to_owned(), method.to_owned()))?;
+        (of > 0).then(|| abstained as f64 / of as f64)
+    }
 }
 
 struct Report {
     rows: Vec<Row>,
+    /// For each method the temperature that fits all labelled cases best, and its cases.
+    temperatures: Vec<(String, f64, usize)>,
     versus: Vec<serde_json::Value>,
 }
 
-fn report(facts: &[Facts], said: &[Said]) -> Report {
+fn report(facts: &[Facts], said: &[Said], quiet: &Quiet) -> Report {
     let mut methods: Vec<&str> = vec![];
     for line in said {
         if !methods.contains(&line.method.as_str()) {
@@ -335,7 +377,9 @@ fn report(facts: &[Facts], said: &[Said]) -> Report {
             let coarse: Vec<Judged> =
                 labelled.iter().zip(&of).map(|(f, s)| service_level(f, *s)).collect();
             let sizes: Vec<(usize, usize)> = labelled.iter().map(|f| (f.services, 1)).collect();
-            rows.push(row(&set, &group, "service", method, &coarse, &of, &sizes));
+            let mut service = row(&set, &group, "service", method, &coarse, &of, &sizes);
+            service.quiet = quiet.share(&set, method).filter(|_| group == "all");
+            rows.push(service);
             let each = coarse.iter().map(|c| (c.ac_at_k(1), c.avg_at_k(5)));
             scores.insert(method, each.collect());
             if fine {
@@ -366,7 +410,29 @@ fn report(facts: &[Facts], said: &[Said]) -> Report {
             }
         }
     }
-    Report { rows, versus }
+    let temperatures = methods.iter().filter_map(|method| {
+        let labelled = facts.iter().filter(|f| f.root_service.is_some());
+        let of = |f: &Facts| Some(weights(f, by_key.get(&(*method, &f.key))?)).flatten();
+        let cases: Vec<(Vec<f64>, bool)> = labelled.filter_map(of).collect();
+        (!cases.is_empty()).then(|| ((*method).to_owned(), fit_temperature(&cases), cases.len()))
+    });
+    let temperatures = temperatures.collect();
+    Report { rows, temperatures, versus }
+}
+
+/// The probabilities of the services and of the unknown, and whether the first is the true one.
+fn weights(facts: &Facts, said: &Said) -> Option<(Vec<f64>, bool)> {
+    let unknown = said.unknown?;
+    let mut services: Vec<(&str, f64)> = vec![];
+    for (service, _, _, probability) in &said.lines {
+        if services.iter().all(|(known, _)| known != service) {
+            services.push((service, *probability));
+        }
+    }
+    let root = plain(facts.root_service.as_deref()?);
+    let hit = services.first().is_some_and(|(service, _)| plain(service) == root);
+    let weights = services.iter().map(|(_, p)| *p).chain([unknown]).collect();
+    Some((weights, hit))
 }
 
 fn service_level(facts: &Facts, said: Option<&Said>) -> Judged {
@@ -412,6 +478,11 @@ fn row(
         mrr: mean_reciprocal_rank(judged),
         chance: (1..=5).map(|k| chance_ac_at_k(sizes, k)).sum::<f64>() / 5.0,
         seconds: (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64),
+        abstained: calibrated.then(|| {
+            let leads = |s: &&&Said| s.unknown >= s.lines.first().map(|line| line.3);
+            present().filter(leads).count() as f64 / judged.len() as f64
+        }),
+        quiet: None,
         calibration: calibrated
             .then(|| (mean_claim, brier(&claims), expected_calibration_error(&claims, 10))),
     }
@@ -425,7 +496,7 @@ fn print(report: &Report, options: &Options) {
         println!("node names of every graph dealt anew, seed {seed}");
     }
     println!(
-        "{:<14} {:<26} {:<8} {:<12} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5} {:>8} {:>6} {:>5}",
+        "{:<14} {:<26} {:<8} {:<12} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5} {:>8} {:>6} {:>5} {:>5} {:>5}",
         "set",
         "group",
         "level",
@@ -440,7 +511,9 @@ fn print(report: &Report, options: &Options) {
         "mrr",
         "ms/case",
         "claim",
-        "ece"
+        "ece",
+        "abst",
+        "quiet"
     );
     for row in &report.rows {
         let seconds = row.seconds.map_or(String::new(), |s| format!("{:.1}", s * 1e3));
@@ -448,7 +521,7 @@ fn print(report: &Report, options: &Options) {
             (format!("{:.2}", c.0), format!("{:.2}", c.2))
         });
         println!(
-            "{:<14} {:<26} {:<8} {:<12} {:>5} {:>5} {:>5.2} {:>5.2} {:>5.2} {:>5.2} {:>5.1} {:>5.2} {:>8} {:>6} {:>5}",
+            "{:<14} {:<26} {:<8} {:<12} {:>5} {:>5} {:>5.2} {:>5.2} {:>5.2} {:>5.2} {:>5.1} {:>5.2} {:>8} {:>6} {:>5} {:>5} {:>5}",
             row.set,
             row.group,
             row.level,
@@ -463,10 +536,20 @@ fn print(report: &Report, options: &Options) {
             row.mrr,
             seconds,
             claim,
-            ece
+            ece,
+            share(row.abstained),
+            share(row.quiet)
         );
     }
-    println!("\nlift: avg@5 over that of chance; claim: mean probability of the first candidate");
+    println!(
+        "\nlift: avg@5 over that of chance; claim: mean probability of the first candidate; abst: share \
+         of faults on which the unknown leads; quiet: the same on normal time, where it should"
+    );
+    for (method, temperature, cases) in &report.temperatures {
+        println!(
+            "{method}: temperature {temperature:.3} would fit best, relative to the one it has, over {cases} cases"
+        );
+    }
     for versus in &report.versus {
         println!(
             "{:<14} default - {:<12} {:<5} {:+.3} [{:+.3}, {:+.3}] over {} cases",
@@ -479,6 +562,10 @@ fn print(report: &Report, options: &Options) {
             versus["cases"],
         );
     }
+}
+
+fn share(value: Option<f64>) -> String {
+    value.map_or(String::new(), |value| format!("{value:.2}"))
 }
 
 fn print_misses(facts: &[Facts], said: &[Said]) {
@@ -515,13 +602,16 @@ fn to_json(report: &Report, options: &Options) -> serde_json::Value {
                 "ac5": row.ac[2], "avg5": row.avg5, "mrr": row.mrr, "chance_avg5": row.chance,
                 "lift": row.avg5 / row.chance.max(1e-9), "seconds_per_case": row.seconds,
                 "mean_claim": row.calibration.map(|c| c.0), "brier": row.calibration.map(|c| c.1),
-                "ece": row.calibration.map(|c| c.2),
+                "ece": row.calibration.map(|c| c.2), "abstained": row.abstained, "quiet": row.quiet,
             })
         })
         .collect();
     json!({
         "area": "rca", "delay_s": options.delay, "shuffle_graph": options.shuffle,
         "rows": rows, "versus": report.versus,
+        "temperatures": report.temperatures.iter().map(|(method, t, n)| {
+            json!({"method": method, "relative_temperature": t, "cases": n})
+        }).collect::<Vec<_>>(),
     })
 }
 

@@ -43,6 +43,37 @@ impl Case {
     }
 }
 
+impl Case {
+    /// The same system with nothing wrong: a stretch of its normal time, as long as the case, taken
+    /// at a place that `draw` (any number) decides, against the rest of the normal time. For a case
+    /// without a normal period of its own, the time before its fault, with a beginning in the last
+    /// third. `None` where that is too short.
+    pub(crate) fn nothing_wrong(&self, draw: u64) -> Option<Case> {
+        let mut quiet = self.clone();
+        let steps_before = (0..self.window.n_steps())
+            .take_while(|&j| self.window.time(j) + self.window.step() <= self.began)
+            .count();
+        let Some(normal) = &self.normal else {
+            quiet.window = self.window.slice(0, steps_before).ok()?;
+            let third = steps_before / 3;
+            let begin = steps_before - third + (draw as usize % (third / 2).max(1));
+            quiet.began = quiet.window.time(begin);
+            return (third > 10).then_some(quiet);
+        };
+        let steps = self.window.n_steps();
+        let places = normal.n_steps().checked_sub(steps).filter(|places| *places > 0)?;
+        let start = draw as usize % places;
+        quiet.window = normal.slice(start, start + steps).ok()?;
+        quiet.began = quiet.window.time(steps_before.min(steps - 1));
+        let mut rest = normal.clone();
+        for row in 0..rest.n_series() {
+            rest.row_mut(row)[start..start + steps].fill(f64::NAN);
+        }
+        quiet.normal = Some(rest);
+        Some(quiet)
+    }
+}
+
 /// A case with what only the judge may see.
 #[derive(Debug)]
 pub(crate) struct Labelled {
