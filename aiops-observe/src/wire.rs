@@ -55,6 +55,12 @@ pub trait Sink {
     /// A body of `format` that arrived at `now` begins. Called once, before anything else of it.
     fn begin(&mut self, _format: &'static str, _now: Timestamp) {}
 
+    /// The identity that probably comes next, or nothing: a hint by which a decoder may recognise a
+    /// series without walking over its labels. It is one that this decoder has handed over before.
+    fn guess(&self) -> &[u8] {
+        &[]
+    }
+
     /// Points of one series, in the order of the body; the series may come again. Each point is to
     /// be counted in `tally`.
     fn points(&mut self, _series: &WireSeries<'_>, points: &[Sample], tally: &mut Tally) {

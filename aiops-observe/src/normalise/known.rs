@@ -35,6 +35,16 @@ struct Entry {
 }
 
 impl Known {
+    /// The identity of the entry after `last`; nothing when there is none of this source.
+    #[inline]
+    pub(crate) fn guess(&self, last: u32, source: u32) -> &[u8] {
+        let next = self.entries.get(last as usize).map_or(NONE, |entry| entry.next);
+        match self.entries.get(next as usize) {
+            Some(entry) if entry.source == source => self.bytes_of(entry),
+            _ => &[],
+        }
+    }
+
     /// The entry after `last`, if it has these bytes. Entries of another source never match.
     #[inline]
     pub(crate) fn follow(

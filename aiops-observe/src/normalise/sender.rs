@@ -92,6 +92,14 @@ impl Sink for NormalisingSink<'_> {
         self.latest = self.normaliser.latest(now);
     }
 
+    fn guess(&self) -> &[u8] {
+        let sender = match &self.sender {
+            Lent::Yours(sender) => sender,
+            Lent::Own(sender) => sender,
+        };
+        self.normaliser.guess(sender)
+    }
+
     fn points(&mut self, series: &WireSeries<'_>, points: &[Sample], tally: &mut Tally) {
         match self.normaliser.resolve(series, self.sender.get()) {
             Ok(id) => self.normaliser.take_points(id, points, self.latest, self.inbox, tally),

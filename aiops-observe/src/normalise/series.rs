@@ -402,6 +402,11 @@ impl Normaliser {
         self.default_sender = sender;
     }
 
+    #[inline]
+    pub(crate) fn guess(&self, sender: &Sender) -> &[u8] {
+        self.known.guess(sender.last, sender.source)
+    }
+
     /// The id of a series as it came: by the bytes of its name if they are known.
     #[inline]
     pub(crate) fn resolve(
