@@ -1,6 +1,6 @@
 //! Stage 3: alerts and changes become few incidents, each decision with its reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aiops_core::{Alert, AlertId, Event, Incident, IncidentId, Timestamp, Topology};
 use aiops_correlate::{Context, Correlator, CorrelatorExt, Funnel, Update};
@@ -72,6 +72,16 @@ impl<'a> Correlate<'a> {
     pub fn open_incidents(&self) -> Vec<Incident> {
         let all = self.funnel.incidents().into_iter().filter_map(|id| self.funnel.incident(id));
         all.filter(|incident| incident.state.is_shown() && incident.state.is_live()).collect()
+    }
+
+    /// The alerts that are in an incident by now, each once.
+    pub fn alerts_of(&self, incident: &Incident) -> Vec<Alert> {
+        let ids: BTreeSet<AlertId> = incident.alerts.iter().copied().collect();
+        let mut found: BTreeMap<AlertId, &Alert> = BTreeMap::new();
+        for story in self.decided.iter().filter(|story| ids.contains(&story.alert.id)) {
+            found.insert(story.alert.id, &story.alert);
+        }
+        found.into_values().cloned().collect()
     }
 
     /// The decisions as they stand at the end: an alert is in the incident that it is in by now.

@@ -48,12 +48,13 @@ impl Detect {
         let kinds: BTreeMap<SeriesHash, MetricKind> =
             observe.normaliser.series().map(|(_, key, info)| (key.hash(), info.kind)).collect();
         let kind_of = move |key: &SeriesKey| kinds.get(&key.hash()).copied().unwrap_or_default();
-        let policy = settings.policy.clone();
+        let robust_policy = settings.robust_policy.clone().build()?;
+        let ewma_policy = settings.ewma_policy.clone().build()?;
         let robust = settings.robust.clone().build_bank()?;
         let ewma = settings.ewma.clone().build_bank()?;
         let watchers = [
-            Watcher::new(Box::new(robust), policy.clone().build()?, Box::new(kind_of.clone())),
-            Watcher::new(Box::new(ewma), policy.build()?, Box::new(kind_of)),
+            Watcher::new(Box::new(robust), robust_policy, Box::new(kind_of.clone())),
+            Watcher::new(Box::new(ewma), ewma_policy, Box::new(kind_of)),
         ];
         Ok(Detect {
             watchers,

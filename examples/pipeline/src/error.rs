@@ -29,6 +29,18 @@ pub enum Error {
     /// Correlation failed.
     #[error(transparent)]
     Correlate(#[from] aiops_correlate::Error),
+    /// Acting failed; nothing was touched.
+    #[error(transparent)]
+    Act(#[from] aiops_act::Error),
+    /// The audit record does not hold together.
+    #[error("the audit record is broken")]
+    Audit(#[source] aiops_core::BoxError),
+    /// The runbooks could not be read.
+    #[error(transparent)]
+    Runbooks(#[from] aiops_act::runbook::LibraryError),
+    /// The operating system gave no runtime.
+    #[error("no runtime for the action stage")]
+    Runtime(#[source] std::io::Error),
     /// Ranking failed.
     #[error(transparent)]
     Rank(#[from] aiops_rca::Error),

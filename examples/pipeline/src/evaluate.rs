@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use aiops_pipeline::Settings;
 use aiops_pipeline::judge::Score;
 use aiops_pipeline::words;
+use aiops_pipeline::{Settings, bundled_runbooks};
 use serde_json::json;
 
 use crate::{Failure, replay_dir};
@@ -15,9 +15,10 @@ pub(crate) fn run(
     settings: &Settings,
     as_json: bool,
 ) -> Result<(), Failure> {
+    let library = bundled_runbooks()?;
     let mut rows = Vec::new();
     for dir in recordings {
-        let story = replay_dir(dir, settings)?;
+        let story = replay_dir(dir, &library, settings)?;
         let top = story
             .main_incident()
             .and_then(|main| main.top())

@@ -17,6 +17,7 @@
 //! The rest is what surrounds a pipeline: reading ([`recording`]), telling ([`print`], [`json`],
 //! [`report`]).
 
+pub mod act;
 pub mod correlate;
 pub mod detect;
 mod error;
@@ -34,12 +35,15 @@ pub mod words;
 
 use std::collections::BTreeMap;
 
-use aiops_core::{IncidentId, Timestamp};
+use aiops_act::{Library, Situation};
+use aiops_core::{IncidentId, IncidentState, Timestamp};
 use aiops_correlate::Correlator;
 
+pub use act::{Approval, carry_out};
 pub use error::{Error, Result};
 pub use settings::Settings;
 
+use act::Act;
 use correlate::Correlate;
 use detect::Detect;
 use observe::Observe;
@@ -48,13 +52,15 @@ use recording::Recording;
 use stopwatch::Stopwatch;
 use story::{ActionStory, Funnel, IncidentStory, RankedAt, Story};
 
-/// Runs a recording through every stage. `progress` is told each second that is done.
+/// Runs a recording through every stage up to the plan; [`carry_out`] then asks for approval.
+/// `progress` is told each second that is done.
 ///
 /// # Errors
 /// When settings are out of range, or a stage refuses what another made: never for the content of
 /// the recording, which was checked when it was opened.
 pub fn replay(
     recording: &Recording,
+    library: &Library,
     settings: &Settings,
     progress: &mut dyn FnMut(Timestamp),
 ) -> Result<Story> {
@@ -63,6 +69,7 @@ pub fn replay(
     let mut detect = Detect::new(settings, &observe)?;
     let mut correlate = Correlate::new(settings, recording)?;
     let rank = Rank::new(settings, &recording.topology, &recording.changes, &observe)?;
+    let mut act = Act::new(settings, library, recording)?;
     let mut rankings: BTreeMap<IncidentId, Vec<RankedAt>> = BTreeMap::new();
 
     for (second, &now) in recording.times.iter().enumerate() {
@@ -78,11 +85,14 @@ pub fn replay(
             }
             let ranking =
                 watch.time("rank", || rank.rank(&incident, &observe, &detect.anomalies, now))?;
-            earlier.push(RankedAt { at: now, ranking });
+            earlier.push(RankedAt { at: now, ranking: ranking.clone() });
+            let alerts = correlate.alerts_of(&incident);
+            let situation = Situation { incident, ranking, alerts };
+            watch.time("act", || act.consider(situation, now))?;
         }
         progress(now);
     }
-    Ok(tell(recording, observe, detect, correlate, rankings, watch))
+    Ok(tell(recording, observe, detect, correlate, rankings, act, watch))
 }
 
 /// Gathers what the stages found.
@@ -92,15 +102,23 @@ fn tell(
     detect: Detect,
     correlate: Correlate<'_>,
     mut rankings: BTreeMap<IncidentId, Vec<RankedAt>>,
+    mut act: Act<'_>,
     watch: Stopwatch,
 ) -> Story {
     let known = correlate.funnel.incidents().into_iter();
     let incidents = known.filter_map(|id| correlate.funnel.incident(id));
     let incidents: Vec<IncidentStory> = incidents
-        .filter(|incident| !matches!(incident.state, aiops_core::IncidentState::Merged(_)))
+        .filter(|incident| !matches!(incident.state, IncidentState::Merged(_)))
         .map(|incident| IncidentStory {
             rankings: rankings.remove(&incident.id).unwrap_or_default(),
-            action: ActionStory::NotReached(vec![]),
+            action: match act.planned.remove(&incident.id) {
+                Some(planned) => ActionStory::Planned(Box::new(act::plan_story(planned))),
+                None => ActionStory::NotReached(
+                    act.misfits
+                        .remove(&incident.id)
+                        .unwrap_or_else(|| act::never_looked(&incident)),
+                ),
+            },
             incident,
         })
         .collect();
@@ -135,6 +153,15 @@ fn tell(
         timings: watch.laps(),
         score: None,
     }
+}
+
+/// The runbooks that come with the source.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn bundled_runbooks() -> Result<Library> {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../runbooks");
+    Ok(Library::load_dir(&dir)?)
 }
 
 /// The report about a replay, as one self-contained page.

@@ -8,9 +8,12 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use aiops_act::Library;
 use aiops_pipeline::recording::{Recording, Truth};
 use aiops_pipeline::story::Story;
-use aiops_pipeline::{Error, Settings, json, judge, print, replay, report};
+use aiops_pipeline::{
+    Approval, Error, Settings, bundled_runbooks, carry_out, json, judge, print, replay, report,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -82,8 +85,21 @@ struct ReplayArgs {
     /// Where to write the HTML report [default: report-NAME.html in the current directory]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Directory of runbooks; the bundled ones when not given.
+    #[arg(long, value_name = "DIR")]
+    runbooks: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingsArgs,
+}
+
+impl ReplayArgs {
+    fn library(&self) -> Result<Library, Failure> {
+        let library = match &self.runbooks {
+            Some(dir) => Library::load_dir(dir).map_err(Error::from),
+            None => bundled_runbooks(),
+        };
+        Ok(library?)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -136,7 +152,19 @@ impl From<Error> for Failure {
 fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let dir = args.recording.clone().unwrap_or_else(bundled);
     let settings = args.settings.read()?;
-    let story = replay_dir(&dir, &settings)?;
+    let library = args.library()?;
+    let mut story = replay_dir(&dir, &library, &settings)?;
+    let approval = match args.approve {
+        Some(Approve::Auto) => Approval::Auto,
+        Some(Approve::Ask) => Approval::Ask,
+        None if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => Approval::Ask,
+        Some(Approve::Deny) | None => Approval::Deny,
+    };
+    if approval == Approval::Ask && !args.json {
+        // What one is asked about, before one is asked.
+        print_text(|out| print::understanding(&story, out))?;
+    }
+    carry_out(&mut story, &library, approval)?;
     let file = args.report.clone().unwrap_or_else(|| format!("report-{}.html", story.name).into());
     std::fs::write(&file, report(&story, &settings)).map_err(|error| Failure {
         message: format!("cannot write the report to {}: {error}", file.display()),
@@ -147,19 +175,29 @@ fn run(args: &ReplayArgs) -> Result<(), Failure> {
         println!("{}", text.map_err(|error| Failure { message: error.to_string(), code: 1 })?);
         eprintln!("report: {}", file.display());
     } else {
-        let mut text = String::new();
-        print::print(&story, &mut text)
-            .map_err(|error| Failure { message: error.to_string(), code: 1 })?;
-        println!("{text}\nreport: {}", file.display());
+        if approval != Approval::Ask {
+            print_text(|out| print::understanding(&story, out))?;
+        }
+        print_text(|out| print::outcome(&story, out))?;
+        println!("\nreport: {}", file.display());
     }
     Ok(())
 }
 
+fn print_text(
+    write: impl FnOnce(&mut dyn std::fmt::Write) -> std::fmt::Result,
+) -> Result<(), Failure> {
+    let mut text = String::new();
+    write(&mut text).map_err(|error| Failure { message: error.to_string(), code: 1 })?;
+    print!("{text}");
+    Ok(())
+}
+
 /// Replays a recording, with progress where somebody watches, and judges it where a truth is known.
-fn replay_dir(dir: &Path, settings: &Settings) -> Result<Story, Failure> {
+fn replay_dir(dir: &Path, library: &Library, settings: &Settings) -> Result<Story, Failure> {
     let recording = Recording::open(dir).map_err(Error::from)?;
     let bar = progress(&recording);
-    let mut story = replay(&recording, settings, &mut |_| bar.inc(1))?;
+    let mut story = replay(&recording, library, settings, &mut |_| bar.inc(1))?;
     bar.finish_and_clear();
     // Only here: no stage can have seen it.
     if let Some(truth) = Truth::read(dir).map_err(Error::from)? {

@@ -1,8 +1,8 @@
 //! Stage 1: rows of a recording become samples of one schema: counters as rates, canonical units,
 //! dense ids, and what each series measures.
 
-use aiops_core::{Frame, Sample, SampleBatch, SeriesId, Timestamp, Unit};
-use aiops_observe::{Declared, Form, Normaliser, NormaliserConfig};
+use aiops_core::{Frame, MetricKind, Sample, SampleBatch, SeriesId, Timestamp, Unit};
+use aiops_observe::{Declared, Form, Normaliser, NormaliserConfig, SeriesInfo};
 use aiops_rca::MetricInfo;
 
 use crate::recording::Recording;
@@ -45,7 +45,7 @@ impl<'a> Observe<'a> {
             };
             keys.push(key.clone());
             infos.push(MetricInfo { harm: info.harm, ..MetricInfo::of(key, info.kind) });
-            units.push(unit_name(info.unit, info.form).to_owned());
+            units.push(unit_name(info).to_owned());
             rows.resize(rows.len().max(id.index() + 1), 0);
             rows[id.index()] = row;
         }
@@ -92,8 +92,11 @@ fn declared(is_counter: bool, unit: &str) -> Declared<'_> {
 }
 
 /// The unit after normalisation, in the words that people read.
-fn unit_name(unit: Unit, form: Form) -> &'static str {
-    match (unit, form) {
+fn unit_name(info: &SeriesInfo) -> &'static str {
+    match (info.unit, info.form) {
+        // Seconds spent per second: a share for processors, anything for waiting.
+        (Unit::Ratio, Form::Counter) if info.kind != MetricKind::Cpu => "seconds/s",
+        (Unit::Seconds, Form::Counter) => "seconds/s",
         (Unit::Seconds, _) => "seconds",
         (Unit::Bytes, Form::Counter) | (Unit::BytesPerSecond, _) => "bytes/s",
         (Unit::Bytes, _) => "bytes",

@@ -8,11 +8,11 @@ use crate::judge::Score;
 use crate::story::{ActionStory, IncidentStory, PlanStory, Story};
 use crate::words;
 
-/// Writes the whole replay.
+/// Writes what happened and why: the funnel, the time line, the ranked causes.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn print(story: &Story, out: &mut dyn Write) -> fmt::Result {
+pub fn understanding(story: &Story, out: &mut dyn Write) -> fmt::Result {
     let length = words::span(story.end.seconds_after(story.start));
     writeln!(out, "{}: {length} of telemetry, {}", story.name, words::date(story.start))?;
     if !story.flaws.is_empty() {
@@ -22,10 +22,19 @@ pub fn print(story: &Story, out: &mut dyn Write) -> fmt::Result {
     match story.main_incident() {
         Some(main) => {
             timeline(story, main, out)?;
-            causes(main, out)?;
-            action(main, out)?;
+            causes(main, out)
         }
-        None => writeln!(out, "\nNo incident was shown: nothing needed anybody's attention.")?,
+        None => writeln!(out, "\nNo incident was shown: nothing needed anybody's attention."),
+    }
+}
+
+/// Writes what was done: the plan and what became of it, other incidents, the judgement.
+///
+/// # Errors
+/// Those of the writer.
+pub fn outcome(story: &Story, out: &mut dyn Write) -> fmt::Result {
+    if let Some(main) = story.main_incident() {
+        action(main, out)?;
     }
     others(story, out)?;
     if let Some(score) = &story.score {
@@ -140,11 +149,8 @@ fn action(main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
     }
 }
 
-/// A plan, as it is shown when approval is asked and after it ran.
-///
-/// # Errors
-/// Those of the writer.
-pub fn plan(plan: &PlanStory, out: &mut dyn Write) -> fmt::Result {
+/// A plan and what became of it.
+fn plan(plan: &PlanStory, out: &mut dyn Write) -> fmt::Result {
     writeln!(
         out,
         "\nPlan: {} (runbook {}, made at {})",
@@ -157,12 +163,9 @@ pub fn plan(plan: &PlanStory, out: &mut dyn Write) -> fmt::Result {
     }
     writeln!(
         out,
-        "  touches {}",
-        if plan.blast_radius.is_empty() {
-            "nothing".to_owned()
-        } else {
-            plan.blast_radius.join(", ")
-        }
+        "  acts on {}, can hurt {}",
+        plan.targets.join(", "),
+        plan.blast_radius.join(", ")
     )?;
     for (index, step) in plan.steps.iter().enumerate() {
         writeln!(out, "  {}. {} [{}]", index + 1, step.title, step.state.replace('_', " "))?;

@@ -11,7 +11,10 @@ use crate::{Result, Settings};
 /// The analyzer and what it is given beside the metrics.
 #[derive(Debug)]
 pub struct Rank<'a> {
-    analyzer: Bayes,
+    /// For an onset that a detector saw.
+    seen: Bayes,
+    /// For one that is only known from an alarm, which comes later than what it is about.
+    alarmed: Bayes,
     topology: &'a Topology,
     changes: &'a [Event],
     symptoms: Vec<SeriesKey>,
@@ -29,9 +32,12 @@ impl<'a> Rank<'a> {
         changes: &'a [Event],
         observe: &Observe<'_>,
     ) -> Result<Self> {
-        let analyzer = settings.rank.clone().build()?;
+        let seen = settings.rank.clone().build()?;
+        let mut config = settings.rank.clone();
+        config.bayes.prepare.alarm_delay = settings.alarm_delay;
+        let alarmed = config.build()?;
         let symptoms = symptoms(topology, observe);
-        Ok(Rank { analyzer, topology, changes, symptoms, settings: settings.clone() })
+        Ok(Rank { seen, alarmed, topology, changes, symptoms, settings: settings.clone() })
     }
 
     /// Ranks the causes of `incident` by what was seen until `now`.
@@ -52,6 +58,8 @@ impl<'a> Rank<'a> {
         let window = metrics.slice(from, to)?;
         let slack = self.settings.rank.bayes.prepare.alarm_delay;
         let near = |onset: Timestamp| onset + slack >= began && onset <= now;
+        let is_seen = |anomaly: &Anomaly| near(anomaly.onset) && anomaly.onset <= began + slack;
+        let analyzer = if anomalies.iter().any(is_seen) { &self.seen } else { &self.alarmed };
         let anomalies: Vec<Anomaly> =
             anomalies.iter().filter(|anomaly| near(anomaly.onset)).cloned().collect();
         let known = self.changes.partition_point(|change| change.starts_at <= now);
@@ -62,7 +70,7 @@ impl<'a> Rank<'a> {
             incident: Some(incident.id),
             ..Context::new(&window, &observe.infos, self.topology, began)?
         };
-        Ok(self.analyzer.rank(&context)?)
+        Ok(analyzer.rank(&context)?)
     }
 }
 

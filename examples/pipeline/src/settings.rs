@@ -18,8 +18,10 @@ pub struct Settings {
     pub robust: RobustConfig,
     /// The weighted mean.
     pub ewma: EwmaConfig,
-    /// When flagged samples are an anomaly.
-    pub policy: PolicyConfig,
+    /// When samples that the median flagged are an anomaly.
+    pub robust_policy: PolicyConfig,
+    /// When samples that the mean flagged are an anomaly. A large step blinds it after two.
+    pub ewma_policy: PolicyConfig,
     /// Both detectors must see an anomaly begin within this time. Default 30 s.
     pub agree_within: Duration,
     /// How an anomaly becomes an alert.
@@ -28,10 +30,16 @@ pub struct Settings {
     pub correlate: FunnelConfig,
     /// How causes are ranked.
     pub rank: DefaultConfig,
+    /// How late the beginning of an incident may be that no detector saw, only an alarm. Default 1
+    /// minute. Where a detector saw it, `rank` has the few seconds.
+    pub alarm_delay: Duration,
     /// How much time before an incident counts as normal. Default 10 minutes.
     pub normal: Duration,
     /// How often an open incident is ranked again. Default 1 second.
     pub rank_every: Duration,
+    /// How long the same remedy must have fitted the same cause before it is proposed. Default 20
+    /// seconds: the first ranking rests on a few samples.
+    pub act_after: Duration,
 }
 
 impl Default for Settings {
@@ -40,13 +48,16 @@ impl Default for Settings {
             // Two minutes before the first judgement: a series that is seldom not zero needs them.
             robust: RobustConfig { warm_up: 120, ..RobustConfig::default() },
             ewma: EwmaConfig { warm_up: 120, ..EwmaConfig::default() },
-            policy: PolicyConfig { confirm: 3, among: 5, ..PolicyConfig::default() },
+            robust_policy: PolicyConfig { confirm: 4, among: 6, ..PolicyConfig::default() },
+            ewma_policy: PolicyConfig { confirm: 2, among: 3, ..PolicyConfig::default() },
             agree_within: Duration::from_secs(30),
             alert_rule: AlertRule::default(),
             correlate: FunnelConfig::default(),
             rank: rank(),
+            alarm_delay: Duration::from_secs(60),
             normal: Duration::from_secs(600),
             rank_every: Duration::from_secs(1),
+            act_after: Duration::from_secs(20),
         }
     }
 }

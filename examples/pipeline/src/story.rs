@@ -8,6 +8,7 @@ use aiops_core::{
 };
 use serde::Serialize;
 
+use crate::act::Planned;
 use crate::judge::Score;
 use crate::recording::Flaws;
 
@@ -167,13 +168,17 @@ pub struct PlanStory {
     pub because: Vec<Reason>,
     /// Its parameters.
     pub params: BTreeMap<String, String>,
-    /// Services that it may touch.
+    /// What it acts on.
+    pub targets: Vec<String>,
+    /// Whom it can hurt: the targets and those who depend on them.
     pub blast_radius: Vec<String>,
+    /// What the gates said, one reason each.
+    pub gates: Vec<Reason>,
     /// Its steps, in order.
     pub steps: Vec<StepStory>,
     /// Who was asked and what they said.
     pub approval: ApprovalStory,
-    /// How the run ended, in one snake_case word; `not_run` without an approval.
+    /// How the run ended, in one snake_case word; `proposed` before anybody was asked.
     pub state: String,
     /// What verification found; `None` when nothing ran.
     pub outcome: Option<Outcome>,
@@ -181,6 +186,9 @@ pub struct PlanStory {
     pub verification: Vec<Reason>,
     /// The audit record, line by line.
     pub audit: Vec<AuditLine>,
+    /// The plan itself with what was known when it was made.
+    #[serde(skip)]
+    pub planned: Planned,
 }
 
 /// One step of a plan.
@@ -203,7 +211,7 @@ pub struct StepStory {
 /// Who was asked and what they said.
 #[derive(Debug, Clone, Serialize)]
 pub struct ApprovalStory {
-    /// `approved` or `denied`.
+    /// `approved`, `denied`, `not approved` or, before anybody was asked, `not asked`.
     pub answer: &'static str,
     /// Who answered.
     pub by: String,

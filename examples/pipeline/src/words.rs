@@ -145,11 +145,10 @@ pub fn evidence(evidence: &Evidence) -> String {
             } else {
                 String::new()
             };
-            format!(
-                "{metric} went to {}{expected}: {} robust standard deviations",
-                digits(*observed),
-                digits(*score)
-            )
+            // Beyond this the baseline was all but constant, and the number says nothing more.
+            let score = if *score > 1_000.0 { "over 1000".to_owned() } else { digits(*score) };
+            let observed = digits(*observed);
+            format!("{metric} went to {observed}{expected}, {score} robust standard deviations off")
         }
         Evidence::Path { nodes } => format!("trouble can travel {}", nodes.join(" → ")),
         Evidence::Test { name, cause, effect, p_value, lag, .. } => {

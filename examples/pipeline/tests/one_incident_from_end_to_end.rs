@@ -1,10 +1,13 @@
 //! The whole loop on a made-up incident: wiring, not quality.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod synthetic;
 
 use aiops_pipeline::recording::{Recording, Truth};
 use aiops_pipeline::story::Story;
-use aiops_pipeline::{Settings, json, judge, print, replay, report};
+use aiops_pipeline::{
+    Approval, Settings, bundled_runbooks, carry_out, json, judge, print, replay, report,
+};
 use synthetic::{Files, incident};
 
 fn play(files: Files, name: &str) -> (Story, Truth) {
@@ -12,7 +15,8 @@ fn play(files: Files, name: &str) -> (Story, Truth) {
     let recording = Recording::open(&dir).unwrap();
     assert!(recording.flaws.is_empty(), "{}", recording.flaws);
     let mut seconds = 0;
-    let story = replay(&recording, &Settings::default(), &mut |_| seconds += 1).unwrap();
+    let library = bundled_runbooks().unwrap();
+    let story = replay(&recording, &library, &Settings::default(), &mut |_| seconds += 1).unwrap();
     assert_eq!(seconds, recording.times.len(), "progress is told each second");
     (story, Truth::read(&dir).unwrap().unwrap())
 }
@@ -30,7 +34,8 @@ fn the_slow_database_is_found_and_told() {
     assert_eq!(funnel.incidents, 1, "{funnel:?}");
 
     let mut text = String::new();
-    print::print(&story, &mut text).unwrap();
+    print::understanding(&story, &mut text).unwrap();
+    print::outcome(&story, &mut text).unwrap();
     for part in
         ["Funnel", "Time line", "Ranked causes", "postgres", "DatabaseSlow", "Against the truth"]
     {
@@ -68,6 +73,63 @@ fn nothing_looks_ahead() {
         (incident.incident.id, incident.incident.shown_at, ranked)
     };
     assert_eq!(earlier(&whole_story), earlier(&cut_story));
+}
+
+#[test]
+fn a_denied_plan_touches_nothing_and_an_approved_one_is_verified() {
+    // The pool alert and the pool runbook belong together.
+    let files = || {
+        let mut files = incident();
+        let alerts = files.0["alerts.jsonl"].replace("ApiLatency", "ApiPoolWaiting");
+        files = files.edit(
+            "series.csv.gz",
+            "gateway_errors_total,gateway,{},counter,",
+            "gateway:error_ratio:10s,gateway,{},gauge,",
+        );
+        let metrics = ratio_instead_of_counter(&files.0["metrics.csv.gz"]);
+        files
+            .edit("series.csv.gz", "api_db_pool_in_use", "api_pool_waiting")
+            .with("metrics.csv.gz", metrics)
+            .with("alerts.jsonl", alerts)
+    };
+    let library = bundled_runbooks().unwrap();
+    let plan_after = |approval, name| {
+        let (mut story, _) = play(files(), name);
+        let before = story.main_incident().and_then(|main| main.plan()).unwrap().clone();
+        assert_eq!(
+            (before.runbook.as_str(), before.state.as_str()),
+            ("raise-pool-limit", "proposed")
+        );
+        carry_out(&mut story, &library, approval).unwrap();
+        let plan = story.main_incident().and_then(|main| main.plan()).unwrap().clone();
+        assert!(!plan.audit.is_empty(), "whatever the answer, there is a record of it");
+        plan
+    };
+    let denied = plan_after(Approval::Deny, "denied");
+    assert_eq!((denied.approval.answer, denied.state.as_str()), ("denied", "rejected"));
+    assert!(denied.steps.iter().all(|step| step.state == "pending"), "{:?}", denied.steps);
+    assert_eq!(denied.outcome, None);
+
+    let approved = plan_after(Approval::Auto, "approved");
+    assert_eq!((approved.approval.answer, approved.state.as_str()), ("approved", "succeeded"));
+    assert!(approved.steps.iter().all(|step| step.state == "succeeded"), "{:?}", approved.steps);
+    assert_eq!(approved.outcome, Some(aiops_core::Outcome::Ok));
+}
+
+/// The synthetic gateway counts errors; the runbook asks for their share.
+fn ratio_instead_of_counter(metrics: &str) -> String {
+    let mut last = None;
+    let rows = metrics.lines().enumerate().map(|(index, line)| {
+        let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+        if index > 0 {
+            let total: f64 = cells[2].parse().unwrap();
+            let rate = total - last.unwrap_or(total);
+            last = Some(total);
+            cells[2] = format!("{:.6}", rate / 60.0);
+        }
+        cells.join(",") + "\n"
+    });
+    rows.collect()
 }
 
 #[test]

@@ -58,7 +58,14 @@ fn steps(story: &Story, incident: &IncidentStory) -> Range<usize> {
 fn choose(story: &Story, incident: &IncidentStory) -> Vec<usize> {
     let rows = story.metrics.series();
     let row_of = |key: &SeriesKey| rows.iter().position(|known| known == key);
-    let row_named = |name: &str| rows.iter().position(|key| key.to_string() == name);
+    // Evidence names a metric without the service that it was found at.
+    let row_named = |name: &str, service: Option<&str>| {
+        rows.iter().position(|key| {
+            let mut bare = key.clone();
+            bare.labels.remove("service");
+            key.service() == service && (bare.to_string() == name || key.to_string() == name)
+        })
+    };
     let mut chosen: Vec<usize> = Vec::new();
     let mut per_service = std::collections::BTreeMap::<&str, usize>::new();
     let mut names = BTreeSet::new();
@@ -76,7 +83,7 @@ fn choose(story: &Story, incident: &IncidentStory) -> Vec<usize> {
     for candidate in candidates.iter().take(3) {
         for evidence in &candidate.evidence {
             if let Evidence::Magnitude { metric, .. } = evidence
-                && let Some(row) = row_named(metric)
+                && let Some(row) = row_named(metric, candidate.cause.service())
             {
                 take(row);
             }
@@ -186,7 +193,7 @@ fn minutes(story: &Story, incident: &IncidentStory, steps: &Range<usize>) -> Vec
     let per_minute = 60.0 / story.metrics.step().as_secs_f64();
     let from = story.metrics.time(steps.start).seconds_after(incident.incident.onset) / 60.0;
     let to = from + steps.len() as f64 / per_minute;
-    let every = if to - from > 8.0 { 4 } else { 2 };
+    let every = if to - from > 12.0 { 4 } else { 2 };
     (from.ceil() as i64..=to.floor() as i64)
         .filter(|minute| minute % every == 0)
         .map(|minute| {
@@ -197,7 +204,7 @@ fn minutes(story: &Story, incident: &IncidentStory, steps: &Range<usize>) -> Vec
             };
             (label, (minute as f64 - from) * per_minute)
         })
-        .filter(|(_, place)| *place <= steps.len() as f64 * 0.95)
+        .filter(|(_, place)| *place <= steps.len() as f64 * 0.97)
         .collect()
 }
 

@@ -8,6 +8,8 @@ use crate::words;
 
 /// Candidates beyond this many share a line.
 const MOST_CANDIDATES: usize = 6;
+/// Candidates whose evidence is open; that of the others unfolds.
+const EXPLAINED: usize = 3;
 
 /// How much came in and how little came out.
 pub(super) fn funnel(story: &Story) -> Markup {
@@ -90,13 +92,18 @@ fn cause(index: usize, candidate: &Candidate) -> Markup {
             }
             span.p { (words::percent(candidate.probability)) }
             span.bar { span style=(format!("width:{:.1}%", candidate.probability * 100.0)) {} }
-            ul {
-                @for evidence in main { li { (words::evidence(evidence)) } }
-            }
-            @if !more.is_empty() {
-                details open[index == 0 && more.len() < 3] {
-                    summary { (more.len()) " more" }
-                    ul { @for evidence in more { li { (words::evidence(evidence)) } } }
+            @if index < EXPLAINED {
+                ul { @for evidence in main { li { (words::evidence(evidence)) } } }
+                @if !more.is_empty() {
+                    details {
+                        summary { (more.len()) " more" }
+                        ul { @for evidence in more { li { (words::evidence(evidence)) } } }
+                    }
+                }
+            } @else {
+                details {
+                    summary { "why" }
+                    ul { @for evidence in &candidate.evidence { li { (words::evidence(evidence)) } } }
                 }
             }
         }
@@ -131,7 +138,7 @@ fn planned(plan: &PlanStory) -> Markup {
             h3 { (plan.title) " " small { "runbook " code { (plan.runbook) } ", planned at " (words::clock(plan.made_at)) } }
             ul.reasons { @for reason in &plan.because { li { (reason) } } }
             p {
-                "It may touch: " b { @if plan.blast_radius.is_empty() { "nothing" } @else { (plan.blast_radius.join(", ")) } } ". "
+                "It acts on " b { (plan.targets.join(", ")) } " and can hurt " b { (plan.blast_radius.join(", ")) } ". "
                 @if !plan.params.is_empty() {
                     "With "
                     @for (index, (name, value)) in plan.params.iter().enumerate() {
@@ -141,7 +148,11 @@ fn planned(plan: &PlanStory) -> Markup {
                     "."
                 }
             }
-            p.approval class=(plan.approval.answer) {
+            details {
+                summary { (plan.gates.len()) " gates were checked" }
+                ul { @for gate in &plan.gates { li { (gate) } } }
+            }
+            p.approval class=(plan.approval.answer.replace(' ', "-")) {
                 b { (plan.approval.answer) } " by " (plan.approval.by) ": " (plan.approval.how)
             }
             ol.steps {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aiops_core::{IncidentId, Severity, Timestamp};
+use aiops_core::{AlertId, IncidentId, Severity, Timestamp, Topology};
 use maud::{Markup, html};
 
 use super::chart::one;
@@ -12,7 +12,7 @@ use crate::story::{AlertStory, IncidentStory, Story};
 use crate::words;
 
 const WIDTH: f64 = 860.0;
-const LEFT: f64 = 188.0;
+const LEFT: f64 = 172.0;
 const RIGHT: f64 = 14.0;
 const ROW: f64 = 19.0;
 
@@ -35,7 +35,8 @@ pub(super) fn timeline(story: &Story, incident: &IncidentStory) -> Markup {
         let share = (at.seconds_after(begins) / length).clamp(0.0, 1.0);
         LEFT + share * (WIDTH - LEFT - RIGHT)
     };
-    let rows = rows(story, begins, ends);
+    let firings = firings(story);
+    let rows = rows(&firings, &story.topology, begins, ends);
     let decisions = decisions(incident);
     let top = 22.0 + 13.0 * decisions.len() as f64;
     let height = top + ROW * rows.len() as f64 + 24.0;
@@ -124,17 +125,36 @@ fn draw(
     }
 }
 
+/// Each firing once, with its end where that was told: repetitions are left out.
+fn firings(story: &Story) -> Vec<AlertStory> {
+    let mut place: BTreeMap<AlertId, usize> = BTreeMap::new();
+    let mut firings: Vec<AlertStory> = Vec::new();
+    for record in &story.alerts {
+        let at = *place.entry(record.alert.id).or_insert(firings.len());
+        match firings.get_mut(at) {
+            Some(firing) => firing.alert.ends_at = record.alert.ends_at.or(firing.alert.ends_at),
+            None => firings.push(record.clone()),
+        }
+    }
+    firings
+}
+
 /// Recorded alerts by name, and those of detectors.
 type OfService<'a> = (BTreeMap<&'a str, Vec<&'a AlertStory>>, Vec<&'a AlertStory>);
 
 /// Services from callers to callees; under each its recorded alerts by first firing, then the
 /// onsets that detectors found.
-fn rows(story: &Story, begins: Timestamp, ends: Timestamp) -> Vec<Row<'_>> {
+fn rows<'a>(
+    firings: &'a [AlertStory],
+    topology: &'a Topology,
+    begins: Timestamp,
+    ends: Timestamp,
+) -> Vec<Row<'a>> {
     let inside = |firing: &&AlertStory| {
         firing.alert.starts_at <= ends && firing.alert.ends_at.unwrap_or(ends) >= begins
     };
     let mut services: BTreeMap<&str, OfService<'_>> = BTreeMap::new();
-    for firing in story.alerts.iter().filter(inside) {
+    for firing in firings.iter().filter(inside) {
         let service = firing.alert.service.as_deref().unwrap_or("no service");
         let (recorded, detected) = services.entry(service).or_default();
         if firing.alert.source.starts_with("detector") {
@@ -145,7 +165,7 @@ fn rows(story: &Story, begins: Timestamp, ends: Timestamp) -> Vec<Row<'_>> {
             recorded.entry(&firing.alert.name).or_default().push(firing);
         }
     }
-    let position = order(&story.topology);
+    let position = order(topology);
     let mut services: Vec<_> = services.into_iter().collect();
     services.sort_by_key(|(name, _)| (position.get(*name).copied().unwrap_or(usize::MAX), *name));
     let mut rows = Vec::new();
