@@ -53,7 +53,8 @@ impl CalibratorConfig {
 /// next normal extreme look abnormal, and the observed rate runs away (measured: 5 to 50 times
 /// the knob). Anomalies in the history make p-values larger, that is, the detector quieter.
 ///
-/// Beyond the highest [`CalibratorConfig::tail`] share of the scores, at most 50, a Pareto tail continues:
+/// From a hundred scores on, a Pareto tail continues beyond the highest [`CalibratorConfig::tail`]
+/// share of them, at most 50:
 /// `p(s) = p(t) · (s/t)^(-1/ξ)`, with `ξ` the mean of `ln(s/t)` over the scores above `t`. Trust it
 /// to about a tenth of one over the number of scores seen. It is the heavy-tailed case of the
 /// generalised Pareto tail of SPOT (Siffer et al. 2017) and errs on the quiet side for light tails.
@@ -87,6 +88,7 @@ pub struct Calibrator {
 
 const BINS: usize = 256;
 const PER_OCTAVE: f64 = 8.0;
+const ENOUGH_FOR_A_TAIL: f64 = 100.0;
 
 impl Calibrator {
     /// The chance of a score at least this high when all is as before; `None` while warming up.
@@ -114,7 +116,8 @@ impl Calibrator {
         }
         let rank = (reached + 0.5) / (self.total + 1.0);
         let enough = (self.config.tail * self.total).clamp(10.0, 50.0);
-        if reached >= enough {
+        // The highest scores of a few say too little about a tail to go beyond them.
+        if reached >= enough || self.total < ENOUGH_FOR_A_TAIL {
             return Some(rank);
         }
         Some(self.tail(at, enough).unwrap_or(rank).max(f64::MIN_POSITIVE))

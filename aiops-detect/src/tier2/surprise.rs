@@ -22,8 +22,8 @@ pub struct SurpriseConfig {
     pub short: usize,
     /// Samples of the long median, the expectation. Default 288, a day of five-minute samples.
     pub long: usize,
-    /// Samples to learn before judging, at most `short`, and those the calibrator needs behind the
-    /// first eight. Default 20, which the calibrator makes 38.
+    /// Samples to learn before judging, at most `short`. Default 20. P-values are 1 until the calibrator
+    /// is warm too, by default at 38.
     pub warm_up: usize,
     /// A single deviation counts as at most this many mean deviations. Default 30: one absurd value
     /// must not make every later one look small.
@@ -250,7 +250,7 @@ impl Surprise {
     }
 
     fn is_warm(&self) -> bool {
-        self.seen >= self.config.warm_up as u64 && self.calibrator.is_warm()
+        self.seen >= self.config.warm_up as u64
     }
 
     fn judged(&self, sample: Sample) -> Option<Verdict> {
