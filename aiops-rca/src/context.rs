@@ -1,6 +1,6 @@
 //! What an analyzer is given: one incident, as data.
 
-use crate::{Error, Result};
+use crate::{Error, Experience, Result};
 use aiops_core::{
     Anomaly, Event, Frame, Harm, IncidentId, MetricKind, SeriesKey, Timestamp, Topology,
 };
@@ -87,6 +87,8 @@ pub struct Context<'a> {
     /// The series on which users or their proxies feel it, such as the front door's error rate.
     /// Empty: nobody said; then no candidate is judged by what it explains.
     pub symptoms: &'a [SeriesKey],
+    /// What people said about the causes of earlier incidents, if it is to count.
+    pub experience: Option<&'a Experience>,
     /// The incident, to be named in the ranking.
     pub incident: Option<IncidentId>,
 }
@@ -112,6 +114,7 @@ impl<'a> Context<'a> {
             anomalies: &[],
             changes: &[],
             symptoms: &[],
+            experience: None,
             incident: None,
         };
         context.check()?;

@@ -11,7 +11,22 @@
 //! 3. **Ranking.** A [`RootCauseAnalyzer`] turns that into an [`aiops_core::Ranking`]. Use
 //!    [`DefaultConfig`].
 //! 4. **Evidence.** Every candidate carries its time line, its worst metrics, the path to the
-//!    symptoms and what would change the answer, as data.
+//!    symptoms and what would change the answer, as data. [`ConfidenceConfig`] says when a person
+//!    should decide.
+//!
+//! Beside that: [`CausalDiscovery`] learns who influences whom, [`Experience`] turns what people say
+//! about rankings into better ones, [`replay`] and [`eval`] judge methods on past incidents.
+//!
+//! # Which method
+//! | to ... | use |
+//! | --- | --- |
+//! | rank the causes of an incident | [`DefaultConfig`] |
+//! | the same by the plain definition | [`BayesConfig`] |
+//! | know what the graph adds | [`RobustConfig`] beside it: same preparation, no graph |
+//! | compare with the literature | [`PublishedScorer`], [`CorrelationRanking`] |
+//! | find lagged influences among many series | [`ConditionalGrangerConfig`], or [`PcmciConfig`] when they are strongly autocorrelated |
+//! | test one pair | [`GrangerConfig`] |
+//! | find influences within one step | [`PcConfig`]; [`DirectLingamConfig`], [`VarLingamConfig`] with non-Gaussian noise |
 //!
 //! [`Context`] has a complete example.
 //!
@@ -22,14 +37,17 @@
 
 mod adjust;
 mod analyzer;
+mod confidence;
 mod context;
 mod discover;
 mod error;
 pub mod eval;
+mod experience;
 mod independence;
 mod linalg;
 mod prepare;
 mod rank;
+pub mod replay;
 mod stats;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
@@ -37,6 +55,7 @@ pub mod testing;
 
 pub use adjust::Adjust;
 pub use analyzer::RootCauseAnalyzer;
+pub use confidence::{Advice, ConfidenceConfig};
 pub use context::{Context, MetricInfo};
 pub use discover::{
     CausalDiscovery, CausalEdge, CausalGraph, ConditionalGranger, ConditionalGrangerConfig,
@@ -44,6 +63,7 @@ pub use discover::{
     LagChoice, Mark, Pc, PcConfig, Pcmci, PcmciConfig, VarLingam, VarLingamConfig, WaldTest,
 };
 pub use error::{Error, Result};
+pub use experience::{Experience, ExperienceConfig, Trouble};
 pub use prepare::{Deviation, PrepareConfig, Prepared, Suspect};
 pub use rank::{
     Bayes, BayesConfig, ChangeConfig, CorrelationRanking, DefaultConfig, MagnitudeConfig,

@@ -5,6 +5,7 @@ use super::magnitude::{MagnitudeConfig, Weight, weigh};
 use super::prior::{Graph, Prior, priors};
 use super::{changes, changes::ChangeConfig};
 use crate::error::within;
+use crate::experience::Trouble;
 use crate::prepare::Prepared;
 use crate::{Context, Error, PrepareConfig, Result, RootCauseAnalyzer};
 use aiops_core::{Candidate, Cause, Ranking};
@@ -22,7 +23,8 @@ use std::time::Duration;
 /// none a suspect must explain itself. Members of a dependency cycle share their count. magnitude
 /// is that of [`MagnitudeConfig`]; reach is 1, or `unreachable` for a suspect that no named symptom
 /// depends on. Changes enter by [`ChangeConfig`]. The unknown weighs as much as a suspect of score
-/// `unknown_score` that nothing explains. Weights are raised to 1 / temperature and normalised.
+/// `unknown_score` that nothing explains. What people said of earlier incidents multiplies the prior
+/// (see [`Experience`](crate::Experience)). Weights are raised to 1 / temperature and normalised.
 ///
 /// Finds the deepest abnormal service on the way from the symptom down. Fails when the culprit is
 /// not measured (then see [`Ranking::unknown`]), when the topology points the wrong way, and
@@ -55,10 +57,6 @@ pub struct BayesConfig {
     /// Count a dependency as far as its weight reaches the suspect's own, instead of wholly.
     /// Default false.
     pub graded: bool,
-    /// How much of a deviation that does not travel (processor, memory, saturation) counts without
-    /// the prior: a slow callee does not explain a busy processor. 0 explains all kinds alike.
-    /// Default 0.
-    pub local: f64,
     /// Factor for suspects that no named symptom depends on. Not zero: missing edges are normal.
     /// Default 0.05.
     pub unreachable: f64,
@@ -81,7 +79,6 @@ impl Default for BayesConfig {
             tau_steps: 10,
             prior_exponent: 1.0,
             graded: false,
-            local: 0.0,
             unreachable: 0.05,
             unknown_score: 3.0,
             temperature: 1.0,
@@ -103,7 +100,6 @@ impl BayesConfig {
             return Err(Error::config("tau", "must be longer than zero"));
         }
         within("prior_exponent", self.prior_exponent, 0.0, 10.0)?;
-        within("local", self.local, 0.0, 1.0)?;
         within("unreachable", self.unreachable, 0.0, 1.0)?;
         within("unknown_score", self.unknown_score, 0.0, 1e12)?;
         within("temperature", self.temperature, 1e-3, 1e3)?;
@@ -140,9 +136,8 @@ impl Bayes {
         let timing = self.timing(prepared);
         let posterior: Vec<f64> = (0..suspects.len())
             .map(|i| {
-                let stays = weights[i].local * config.local;
-                let magnitude = (priors[i].value * weights[i].value).max(stays);
-                timing[i] * magnitude * reach[i]
+                let learned = self.learned(context, prepared, &suspects[i], weights[i].by);
+                priors[i].value * timing[i] * weights[i].value * reach[i] * learned
             })
             .collect();
 
@@ -165,6 +160,19 @@ impl Bayes {
         let case = Case { context, prepared, graph: &graph, weights: &weights, priors: &priors };
         evidence::explain(&case, &mut ranking, config.explained);
         Ok(ranking)
+    }
+
+    /// What people said of this service and this kind of trouble, as a factor.
+    fn learned(
+        &self,
+        context: &Context<'_>,
+        prepared: &Prepared,
+        suspect: &crate::Suspect,
+        by: Option<usize>,
+    ) -> f64 {
+        let Some(experience) = context.experience else { return 1.0 };
+        let kind = by.map(|deviation| Trouble::Kind(prepared.deviations[deviation].kind));
+        experience.factor(&suspect.service, kind.unwrap_or(Trouble::Any))
     }
 
     /// Whether a named symptom depends on the suspect, as a factor. Without a symptom in the

@@ -2,6 +2,7 @@
 
 use super::prior::Graph;
 use crate::error::within;
+use crate::experience::Trouble;
 use crate::prepare::Prepared;
 use crate::{Context, Error, Result};
 use aiops_core::{Cause, Event};
@@ -64,7 +65,12 @@ pub(super) fn weigh(
     for change in context.changes.iter().filter(|change| change.kind.can_cause()) {
         let Some(age) = age(context, prepared, change) else { continue };
         let recency = (-age.as_secs_f64() / config.tau.as_secs_f64()).exp();
-        let weight = config.gain * recency * blame_of(config, graph, prepared, change, blame);
+        let learned = match (context.experience, change.service.as_deref()) {
+            (Some(experience), Some(service)) => experience.factor(service, Trouble::Change),
+            _ => 1.0,
+        };
+        let blame = blame_of(config, graph, prepared, change, blame);
+        let weight = config.gain * recency * learned * blame;
         let (service, event, title) = (change.service.clone(), change.id, change.title.clone());
         let cause = Cause::Change { service, event, title };
         // The same change announced twice is one.

@@ -71,8 +71,9 @@ fn of_service(case: &Case<'_>, service: &str) -> Vec<Evidence> {
         }
     }
     if let Some(share) = weight.share {
+        let percent = share * 100.0;
         let sentence =
-            format!("{service} accounts for {:.0} % of the trouble that users feel", share * 100.0);
+            format!("trouble of {service} is enough for {percent:.0} % of what users feel");
         let reason = Reason::new("explains_symptom", sentence).with("share", share);
         evidence.push(Evidence::Other { reason: reason.with("service", service) });
     }

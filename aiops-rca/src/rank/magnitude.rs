@@ -80,8 +80,6 @@ impl MagnitudeConfig {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Weight {
     pub(super) value: f64,
-    /// The weight of the weightiest deviation that does not travel.
-    pub(super) local: f64,
     /// Index into [`Prepared::deviations`].
     pub(super) by: Option<usize>,
     /// The share of the symptom that it explains, where that could be judged.
@@ -97,7 +95,7 @@ pub(super) fn weigh(
     prepared: &Prepared,
     suspect: &Suspect,
 ) -> Weight {
-    let mut best = Weight { value: 0.0, local: 0.0, by: None, share: None, abnormal: false };
+    let mut best = Weight { value: 0.0, by: None, share: None, abnormal: false };
     // The share belongs to a kind, not to a metric: of several statistics of latency one may have
     // the larger score and another the larger impact.
     for &index in &suspect.deviations {
@@ -106,11 +104,8 @@ pub(super) fn weigh(
         let kind = config.kind(deviation.kind);
         let value = kind * relevance * config.of_score(deviation.score, prepare.abnormal);
         best.abnormal |= kind > 0.0 && relevance > 0.2 && deviation.score > prepare.abnormal;
-        if !deviation.travels() {
-            best.local = best.local.max(value);
-        }
         if value > best.value {
-            best = Weight { value, by: Some(index), share, ..best };
+            best = Weight { value, by: Some(index), share, abnormal: best.abnormal };
         }
     }
     best
