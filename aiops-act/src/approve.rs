@@ -54,8 +54,13 @@ pub struct Question {
     pub binding: Binding,
     /// Who or what proposed the plan.
     pub proposer: String,
-    /// How many different people must approve.
+    /// How many different people must approve, as people are told. The policy applies its own
+    /// floor for the tier when it decides, so a question with a smaller number gains nothing.
     pub count: u32,
+    /// Whether the runbook had earned to run unasked when the question was made. Never holds for
+    /// what cannot be undone.
+    #[serde(default)]
+    pub earned: bool,
     /// Roles of which each must have one; empty for any known person.
     pub roles: Vec<String>,
     /// When it was asked.
@@ -260,19 +265,16 @@ impl ApprovalPolicy {
     #[must_use]
     pub fn question(&self, plan: &Plan, trusted: bool, now: Timestamp) -> Question {
         let approvals = &plan.runbook.document().safety.approvals;
-        let floor = self.count_by_tier[usize::from(plan.risk.tier())];
+        let earned = trusted && plan.risk < Risk::Irreversible;
+        let floor = self.floor(plan.risk, earned);
         // A read-only plan asks nobody unless its document insists on roles.
         let reads = plan.risk == Risk::ReadOnly && approvals.roles.is_empty();
-        let asks_nobody = trusted && plan.risk < Risk::Irreversible;
-        let count = match (asks_nobody, reads) {
-            (true, _) => 0,
-            (false, true) => floor,
-            (false, false) => approvals.count.max(floor),
-        };
+        let count = if earned || reads { floor } else { approvals.count.max(floor) };
         Question {
             binding: plan.binding(),
             proposer: plan.proposer.clone(),
             count,
+            earned,
             roles: approvals.roles.clone(),
             asked_at: now,
             expires_at: now + approvals.timeout,
@@ -285,13 +287,17 @@ impl ApprovalPolicy {
     /// An answer counts when it is bound to the question, arrived before its end, comes from a
     /// known person other than the proposer who has one of the roles, and is that person's first.
     /// To reject takes the same rights as to approve.
+    ///
+    /// It takes as many approvals as the question says, and never fewer than the policy asks for
+    /// the tier: a question that was made by hand or changed in a store lowers no quorum.
     #[must_use]
     pub fn decide(&self, question: &Question, answers: &[Answer], now: Timestamp) -> Decision {
+        let need = question.count.max(self.floor(question.binding.risk, question.earned));
         let mut refused = Vec::new();
         let mut by: Vec<String> = Vec::new();
         let mut granted_at = question.asked_at;
         for (i, answer) in answers.iter().enumerate() {
-            if by.len() >= question.count as usize {
+            if by.len() >= need as usize {
                 refused.push((i, refusal("too_late", "the approval was already granted")));
                 continue;
             }
@@ -311,7 +317,7 @@ impl ApprovalPolicy {
             granted_at = answer.at;
         }
         let have = by.len() as u32;
-        let ruling = if have >= question.count {
+        let ruling = if have >= need {
             let approval = Approval {
                 binding: question.binding.clone(),
                 by,
@@ -322,9 +328,15 @@ impl ApprovalPolicy {
         } else if now >= question.expires_at {
             Ruling::Expired
         } else {
-            Ruling::Waiting { have, need: question.count }
+            Ruling::Waiting { have, need }
         };
         Decision { ruling, refused }
+    }
+
+    /// Approvals that a tier takes at least. Earned trust replaces people up to tier 2 only.
+    fn floor(&self, risk: Risk, earned: bool) -> u32 {
+        let earned = earned && risk < Risk::Irreversible;
+        if earned { 0 } else { self.count_by_tier[usize::from(risk.tier())] }
     }
 
     fn counts(&self, question: &Question, answer: &Answer, by: &[String]) -> Result<(), Reason> {

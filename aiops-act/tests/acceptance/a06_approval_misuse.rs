@@ -78,6 +78,17 @@ async fn acceptance_06_approval_misuse() {
         .unwrap();
     assert!(wider.approved(&policy, at).is_none(), "targets");
 
+    // A question that was made by hand, or changed where it is stored, lowers no quorum.
+    let unasked = |earned: bool, risk: Risk| {
+        let mut run = run.clone();
+        run.plan.risk = risk;
+        let question = run.question.as_mut().unwrap();
+        (question.count, question.earned, question.binding.risk) = (0, earned, risk);
+        run.approved(&policy, at).is_some()
+    };
+    assert!(!unasked(false, run.plan.risk), "the policy's own floor holds");
+    assert!(!unasked(true, Risk::Irreversible), "nobody earns what cannot be undone");
+
     // A rejection by somebody with the right to approve ends it.
     let after = engine.answer(id, answer(&run, "ada", Says::Reject, at)).await.unwrap();
     assert_eq!(after.state, State::Asking, "ada has already approved");
