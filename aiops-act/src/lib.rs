@@ -118,6 +118,8 @@
 //! | follow a run | [`machine`] |
 //! | embed it all | [`Engine`] |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod approve;
 pub mod approver;
 pub mod audit;
@@ -128,6 +130,9 @@ pub mod engine;
 mod error;
 pub mod executor;
 pub mod gates;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
 mod journal;
 pub mod machine;
 pub mod matcher;

@@ -172,7 +172,12 @@ impl Engine {
                 let owner = Some(engine.owner(journal)?);
                 journal.commit(&from, &Commit { event, transition, messages, book, owner, at })
             })
-            .await?;
+            .await;
+        let next = match next {
+            Ok(next) => self.note(Ok(next))?,
+            Err(CommitError::Other(error)) => self.note(Err(error))?,
+            Err(moved) => return Err(moved),
+        };
         self.publish_head().await?;
         Ok(next)
     }

@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::Engine;
 use super::drive::Came;
 use crate::error::{Error, Result};
-use crate::executor::{Call, Output, Permit, Preview, Probe, StepError};
+use crate::executor::{Call, Clip, Output, Permit, Preview, Probe, StepError};
 use crate::journal::Loaded;
 use crate::machine::{Do, Event, Run};
 use crate::runbook::UNDO_BY_EXECUTOR;
+use crate::secret::{self, Redactor, Secret};
 use crate::timer::WaitFor;
 use crate::verify::{self, Values};
 
@@ -30,7 +31,7 @@ impl Engine {
                 },
             },
             Do::Run { step } => match self.touch(loaded, step, false).await? {
-                Ok(output) => Event::Done { step, output: output.bounded() },
+                Ok(output) => Event::Done { step, output },
                 Err(error) => Event::Failed { step, error },
             },
             Do::Undo { step } => match self.halted().await? {
@@ -96,10 +97,16 @@ impl Engine {
     async fn look(&self, run: &Run, step: usize) -> Result<Preview, StepError> {
         let call = call_of(run, step, false)?;
         let executor = self.executor_of(&call)?;
+        let redactor = self.redactor(run, &call);
         let look = tokio::spawn(async move { executor.plan(&call).await });
         let abort = look.abort_handle();
         match tokio::time::timeout(LOOK_TIMEOUT, look).await {
-            Ok(Ok(preview)) => preview,
+            Ok(Ok(preview)) => preview
+                .map(|p| Preview {
+                    summary: redactor.text(&p.summary),
+                    before: redactor.value(p.before),
+                })
+                .map_err(|e| redacted_error(e, &redactor)),
             Ok(Err(_)) => Err(StepError::not_started("the executor panicked while it looked")),
             Err(_) => {
                 abort.abort();
@@ -113,9 +120,12 @@ impl Engine {
         let Ok(call) = call_of(run, step, undo) else { return cannot("there was no call") };
         let Ok(executor) = self.executor_of(&call) else { return cannot("its executor is gone") };
         let key = if undo { run.undo_key(step) } else { run.key(step) };
+        let redactor = self.redactor(run, &call);
         let probe = tokio::spawn(async move { executor.probe(&call, key).await });
         let abort = probe.abort_handle();
         match tokio::time::timeout(LOOK_TIMEOUT, probe).await {
+            Ok(Ok(Probe::Done { output })) => Probe::Done { output: redacted(output, &redactor) },
+            Ok(Ok(Probe::CannotTell { reason })) => cannot(&redactor.text(&reason)),
             Ok(Ok(probe)) => probe,
             Ok(Err(_)) => cannot("the executor panicked"),
             Err(_) => {
@@ -152,6 +162,7 @@ impl Engine {
             Err(error) => return Ok(Err(error)),
         };
         let timeout = call.timeout;
+        let redactor = self.redactor(run, &call);
         let restore = restores_itself(run, step, undo);
         let mut task = tokio::spawn(async move {
             match restore {
@@ -166,7 +177,10 @@ impl Engine {
                 biased;
                 ended = &mut task => {
                     return Ok(match ended {
-                        Ok(result) => result,
+                        Ok(result) => result
+                            .map(|output| redacted(output, &redactor))
+                            .map_err(|error| redacted_error(error, &redactor)),
+                        // Not the panic's text: it may hold anything.
                         Err(_) => Err(StepError::unknown("the executor panicked")),
                     });
                 }
@@ -185,11 +199,48 @@ impl Engine {
         }
     }
 
+    /// Knows the values of all secrets that the run refers to.
+    fn redactor(&self, run: &Run, call: &Call) -> Redactor {
+        let mut names = Vec::new();
+        secret::references(&Value::Object(run.plan.params.clone()), &mut names);
+        secret::references(&Value::Object(call.with.clone()), &mut names);
+        let secrets: Vec<Secret> =
+            names.iter().filter_map(|name| self.0.secrets.secret(name)).collect();
+        Redactor::new(&secrets)
+    }
+
     fn executor_of(
         &self,
         call: &Call,
     ) -> Result<std::sync::Arc<dyn crate::executor::StepExecutor>, StepError> {
         self.require_executor(&call.uses).map_err(|e: Error| StepError::not_started(e.to_string()))
+    }
+}
+
+fn redacted(output: Output, redactor: &Redactor) -> Output {
+    let log = output.log.map(|clip| Clip {
+        head: redactor.text(&clip.head),
+        tail: redactor.text(&clip.tail),
+        ..clip
+    });
+    Output { value: redactor.value(output.value), log }.bounded()
+}
+
+fn redacted_error(error: StepError, redactor: &Redactor) -> StepError {
+    match error {
+        StepError::NotStarted { reason } => StepError::not_started(shown(&reason, redactor)),
+        StepError::Failed { reason } => StepError::failed(shown(&reason, redactor)),
+        StepError::Unknown { reason } => StepError::unknown(shown(&reason, redactor)),
+    }
+}
+
+/// A reason without secrets, and not longer than people read.
+fn shown(reason: &str, redactor: &Redactor) -> String {
+    const MOST: usize = 2_000;
+    let text = redactor.text(reason);
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 

@@ -31,9 +31,11 @@ use crate::executor::StepExecutor;
 use crate::gates::GateConfig;
 use crate::journal::{Journal, JournalRecord, Owner};
 use crate::machine::{Event, Resolution, Run};
+use crate::modes::{Mode, ModeSwitch};
 use crate::notify::Notifier;
 use crate::plan::{Plan, RunId};
 use crate::runbook::{UNDO_BY_EXECUTOR, UNDO_NOTHING};
+use crate::secret::{SecretSource, StaticSecrets};
 use crate::timer::Timekeeper;
 use crate::trust::{Level, TrustKey, TrustPolicy, TrustRecord};
 use crate::verify::{Metrics, NoMetrics};
@@ -58,6 +60,9 @@ pub struct EngineConfig {
     /// How often a waiting run looks whether another engine recorded an answer. Default 1 s.
     #[serde(with = "crate::runbook::duration")]
     pub poll: Duration,
+    /// How long the store must have been well before the engine acts again. Default 60 s.
+    #[serde(with = "crate::runbook::duration")]
+    pub mode_hold: Duration,
     /// How long one delivery of a message may take. Default 10 s.
     #[serde(with = "crate::runbook::duration")]
     pub delivery_timeout: Duration,
@@ -72,6 +77,7 @@ impl Default for EngineConfig {
             trust: TrustPolicy::default(),
             lease_ttl: Duration::from_secs(30),
             poll: Duration::from_secs(1),
+            mode_hold: Duration::from_secs(60),
             delivery_timeout: Duration::from_secs(10),
         }
     }
@@ -88,6 +94,7 @@ pub struct EngineBuilder {
     approvers: Vec<Arc<dyn Approver>>,
     notifiers: Vec<Arc<dyn Notifier>>,
     head_sinks: Vec<Arc<dyn HeadSink>>,
+    secrets: Arc<dyn SecretSource>,
 }
 
 impl fmt::Debug for EngineBuilder {
@@ -125,6 +132,14 @@ impl EngineBuilder {
         self
     }
 
+    /// The secrets that executors resolve: their values are removed from everything that executors
+    /// give back, before it is journaled, audited or told.
+    #[must_use]
+    pub fn secrets(mut self, secrets: Arc<dyn SecretSource>) -> EngineBuilder {
+        self.secrets = secrets;
+        self
+    }
+
     /// Adds a place where heads of the audit go that this engine cannot rewrite.
     #[must_use]
     pub fn head_sink(mut self, sink: Arc<dyn HeadSink>) -> EngineBuilder {
@@ -137,8 +152,16 @@ impl EngineBuilder {
     /// # Errors
     /// A setting that is out of range, or an executor with a reserved name.
     pub fn build(self) -> Result<Engine> {
-        let EngineConfig { name, approval, gates, trust, lease_ttl, poll, delivery_timeout } =
-            self.config;
+        let EngineConfig {
+            name,
+            approval,
+            gates,
+            trust,
+            lease_ttl,
+            poll,
+            mode_hold,
+            delivery_timeout,
+        } = self.config;
         for (field, value) in
             [("lease_ttl", lease_ttl), ("poll", poll), ("delivery_timeout", delivery_timeout)]
         {
@@ -157,6 +180,7 @@ impl EngineBuilder {
             trust: trust.build()?,
             lease_ttl,
             poll,
+            mode_hold,
             delivery_timeout,
         };
         let journal = Journal::new(self.store);
@@ -172,6 +196,8 @@ impl EngineBuilder {
             approvers: self.approvers,
             notifiers: self.notifiers,
             head_sinks: self.head_sinks,
+            secrets: self.secrets,
+            health: Mutex::new(ModeSwitch::new(mode_hold)),
             news: Mutex::default(),
             closing: AtomicBool::new(false),
         })))
@@ -210,6 +236,9 @@ struct Inner {
     approvers: Vec<Arc<dyn Approver>>,
     notifiers: Vec<Arc<dyn Notifier>>,
     head_sinks: Vec<Arc<dyn HeadSink>>,
+    secrets: Arc<dyn SecretSource>,
+    /// Follows whether the store takes writes.
+    health: Mutex<ModeSwitch>,
     /// Wakes the driver of a run when somebody else recorded an event.
     news: Mutex<BTreeMap<RunId, Arc<Notify>>>,
     closing: AtomicBool,
@@ -243,6 +272,7 @@ impl Engine {
             approvers: Vec::new(),
             notifiers: Vec::new(),
             head_sinks: Vec::new(),
+            secrets: Arc::new(StaticSecrets::new()),
         }
     }
 
@@ -260,7 +290,9 @@ impl Engine {
         let engine = self.clone();
         let run = Run::new(plan);
         let at = self.0.clock.now();
-        self.blocking(move |journal| journal.create(&run, &engine.owner(journal)?, at)).await?;
+        let created =
+            self.blocking(move |journal| journal.create(&run, &engine.owner(journal)?, at)).await;
+        self.note(created)?;
         self.publish_head().await?;
         Ok(id)
     }
@@ -319,9 +351,9 @@ impl Engine {
 
     async fn set_paused(&self, why: Option<String>, by: &str) -> Result<()> {
         let (by, at) = (by.to_owned(), self.0.clock.now());
-        let head =
-            self.blocking(move |journal| journal.set_paused(why.as_deref(), &by, at)).await?;
-        self.publish(head);
+        let paused =
+            self.blocking(move |journal| journal.set_paused(why.as_deref(), &by, at)).await;
+        self.publish(self.note(paused)?);
         Ok(())
     }
 
@@ -421,6 +453,25 @@ impl Engine {
     /// The store failed.
     pub async fn audit_head(&self) -> Result<Head> {
         Ok(self.blocking(|journal| journal.audit_head()).await?.0)
+    }
+
+    /// What the engine does now: what the world allows, and no more than [`Mode::NotifyOnly`] while
+    /// the store does not take writes, or did not within the hold time.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        let health = self.0.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.mode().max(self.0.world.mode())
+    }
+
+    /// Notes how a write went.
+    fn note<T>(&self, written: Result<T>) -> Result<T> {
+        let allowed = match &written {
+            Err(Error::Store { .. } | Error::Damaged { .. }) => Mode::NotifyOnly,
+            _ => Mode::Full,
+        };
+        let mut health = self.0.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.update(allowed, self.0.clock.now());
+        written
     }
 
     /// The clock that the engine goes by.

@@ -124,7 +124,7 @@ impl Engine {
         let input = GateInput {
             now: self.0.clock.now(),
             paused,
-            mode: world.mode(),
+            mode: self.mode(),
             incident: situation.as_ref().map(|s| &s.incident),
             ranking: situation.as_ref().map(|s| &s.ranking),
             calibrated: world.calibrated(),

@@ -1,6 +1,12 @@
 //! Executors: what touches the world, behind one trait.
 
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
 mod output;
+#[cfg(feature = "process")]
+#[cfg_attr(docsrs, doc(cfg(feature = "process")))]
+pub mod process;
 pub mod scripted;
 
 use std::future::Future;

@@ -4,6 +4,10 @@
 //! least once, with a key by which the receiver drops what it has. A notice that cannot be delivered
 //! never delays a rollback.
 
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
+
 use std::fmt;
 use std::time::Duration;
 

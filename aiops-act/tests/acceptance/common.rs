@@ -6,16 +6,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aiops_act::executor::BoxFuture;
 use aiops_act::executor::scripted::{Asked, Scripted};
 use aiops_act::{
-    Answer, ApprovalPolicy, Engine, EngineBuilder, EngineConfig, Library, Message, Mode, Plan,
-    ReplayClock, Run, Runbook, Says, Situation, State, StillWorld, World, match_runbooks,
+    Answer, ApprovalPolicy, Call, Digest, Engine, EngineBuilder, EngineConfig, Library, Message,
+    Mode, Output, Permit, Plan, Preview, Probe, ReplayClock, Risk, Run, Runbook, Says, Situation,
+    State, StepError, StepExecutor, StillWorld, World, match_runbooks,
 };
 use aiops_core::{
     Alert, Candidate, Cause, Clock, Edge, EdgeKind, Fingerprint, Incident, IncidentId,
     IncidentState, Labels, ManualClock, MemoryStore, NodeKind, Ranking, Severity, Store, Timestamp,
     Topology,
 };
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -137,11 +140,75 @@ impl std::io::Write for Lines {
 }
 
 impl Lines {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+
     /// The messages written so far.
     pub(crate) fn messages(&self) -> Vec<Message> {
         let bytes = self.0.lock().unwrap();
         let text = String::from_utf8(bytes.clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// An executor that stands still before it looks at one step, until it is released.
+#[derive(Clone)]
+pub(crate) struct Held {
+    inner: Scripted,
+    step: &'static str,
+    held: Arc<Notify>,
+    go: Arc<Notify>,
+}
+
+impl Held {
+    pub(crate) fn before_look(inner: Scripted, step: &'static str) -> Held {
+        Held { inner, step, held: Arc::default(), go: Arc::default() }
+    }
+    pub(crate) async fn wait_until_held(&self) {
+        self.held.notified().await;
+    }
+    pub(crate) fn release(&self) {
+        self.go.notify_one();
+    }
+}
+
+impl StepExecutor for Held {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+    fn version(&self) -> &str {
+        self.inner.version()
+    }
+    fn risk_floor(&self, call: &Call) -> Risk {
+        self.inner.risk_floor(call)
+    }
+    fn plan<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Preview, StepError>> {
+        Box::pin(async move {
+            if call.step == self.step {
+                self.held.notify_one();
+                self.go.notified().await;
+            }
+            self.inner.plan(call).await
+        })
+    }
+    fn run<'a>(
+        &'a self,
+        call: &'a Call,
+        permit: &'a Permit,
+    ) -> BoxFuture<'a, Result<Output, StepError>> {
+        self.inner.run(call, permit)
+    }
+    fn probe<'a>(&'a self, call: &'a Call, key: Digest) -> BoxFuture<'a, Probe> {
+        self.inner.probe(call, key)
+    }
+    fn undo<'a>(
+        &'a self,
+        call: &'a Call,
+        before: &'a serde_json::Value,
+        permit: &'a Permit,
+    ) -> BoxFuture<'a, Result<Output, StepError>> {
+        self.inner.undo(call, before, permit)
     }
 }
 
@@ -217,6 +284,18 @@ impl Bench {
         let matches = match_runbooks(&self.library, &self.situation, &BTreeMap::new(), self.now());
         let best = matches.best().expect("a runbook fits");
         engine.propose(best, &self.situation, &BTreeMap::new()).await.unwrap().plan
+    }
+
+    /// The plan for the best fit, made without asking an executor.
+    pub(crate) async fn plan_quietly(&self, engine: &Engine) -> Plan {
+        let matches = match_runbooks(&self.library, &self.situation, &BTreeMap::new(), self.now());
+        let best = matches.best().expect("a runbook fits");
+        let proposer = "engine";
+        let mut plan =
+            Plan::new(best, &self.situation, &BTreeMap::new(), proposer, self.now()).unwrap();
+        let max_age = Duration::from_secs(300);
+        plan.measure_blast(&shop(START), max_age, engine.clock().now());
+        plan
     }
 
     /// Submits the best plan and drives it in the background, until it asks or is over.
