@@ -23,7 +23,7 @@
 //! | rank the causes of an incident | [`DefaultConfig`] |
 //! | the same by the plain definition | [`BayesConfig`] |
 //! | know what the graph adds | [`RobustConfig`] beside it: same preparation, no graph |
-//! | compare with the literature | [`PublishedScorer`], [`CorrelationRanking`] |
+//! | compare with the literature | [`PublishedScorer`], [`HypothesisConfig`] (CIRCA class), [`WalkConfig`] (page rank, random walk), [`CorrelationRanking`] |
 //! | find lagged influences among many series | [`ConditionalGrangerConfig`], or [`PcmciConfig`] when they are strongly autocorrelated |
 //! | test one pair | [`GrangerConfig`] |
 //! | find influences within one step | [`PcConfig`]; [`DirectLingamConfig`], [`VarLingamConfig`] with non-Gaussian noise |
@@ -66,6 +66,7 @@ pub use error::{Error, Result};
 pub use experience::{Experience, ExperienceConfig, Trouble};
 pub use prepare::{Deviation, PrepareConfig, Prepared, Suspect};
 pub use rank::{
-    Bayes, BayesConfig, ChangeConfig, CorrelationRanking, DefaultConfig, MagnitudeConfig,
-    PublishedScorer, RobustConfig, RobustScorer, Scale,
+    Bayes, BayesConfig, ChangeConfig, CorrelationRanking, DefaultConfig, HypothesisConfig,
+    HypothesisTest, MagnitudeConfig, PublishedScorer, RobustConfig, RobustScorer, Scale, Walk,
+    WalkConfig,
 };

@@ -14,6 +14,7 @@ pub use suspects::{Prepared, Suspect};
 use crate::error::within;
 use crate::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::time::Duration;
 
 /// How a window is read.
@@ -83,6 +84,12 @@ impl PrepareConfig {
         within("min_coverage", self.min_coverage, 0.0, 1.0)?;
         within("min_normal", self.min_normal as f64, 2.0, 1e9)?;
         within("abnormal", self.abnormal, f64::MIN_POSITIVE, 1e6)
+    }
+
+    /// The steps of the window that count as normal, and those that count as the incident.
+    pub(crate) fn spans(&self, context: &Context<'_>) -> (Range<usize>, Range<usize>) {
+        let spans = deviation::Spans::of(self, context);
+        (spans.before, spans.incident)
     }
 
     /// Reads every row and gathers the services that they accuse.

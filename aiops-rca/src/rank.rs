@@ -5,13 +5,17 @@ mod changes;
 mod correlation;
 mod default;
 mod evidence;
+mod hypothesis;
 mod magnitude;
 mod prior;
 mod scorer;
+mod walk;
 
 pub use bayes::{Bayes, BayesConfig};
 pub use changes::ChangeConfig;
 pub use correlation::CorrelationRanking;
 pub use default::DefaultConfig;
+pub use hypothesis::{HypothesisConfig, HypothesisTest};
 pub use magnitude::MagnitudeConfig;
 pub use scorer::{PublishedScorer, RobustConfig, RobustScorer, Scale};
+pub use walk::{Walk, WalkConfig};

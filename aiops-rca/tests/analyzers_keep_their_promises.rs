@@ -4,8 +4,8 @@
 
 use aiops_rca::testing::{SyntheticIncident, check_analyzer};
 use aiops_rca::{
-    BayesConfig, CorrelationRanking, DefaultConfig, PublishedScorer, RobustConfig,
-    RootCauseAnalyzer, Scale,
+    BayesConfig, CorrelationRanking, DefaultConfig, HypothesisConfig, PublishedScorer,
+    RobustConfig, RootCauseAnalyzer, Scale, WalkConfig,
 };
 
 fn analyzers() -> Vec<Box<dyn RootCauseAnalyzer>> {
@@ -16,6 +16,9 @@ fn analyzers() -> Vec<Box<dyn RootCauseAnalyzer>> {
         Box::new(PublishedScorer { scale: Scale::InterquartileRange }),
         Box::new(PublishedScorer { scale: Scale::StandardDeviation }),
         Box::new(CorrelationRanking),
+        Box::new(HypothesisConfig::default().build().expect("valid")),
+        Box::new(WalkConfig::default().build().expect("valid")),
+        Box::new(WalkConfig { order: 2, ..WalkConfig::default() }.build().expect("valid")),
     ]
 }
 

@@ -56,13 +56,13 @@ fn travels(kind: MetricKind) -> bool {
 }
 
 /// The steps of the window that count as before, and those that count as the incident.
-struct Spans {
-    before: Range<usize>,
-    incident: Range<usize>,
+pub(super) struct Spans {
+    pub(super) before: Range<usize>,
+    pub(super) incident: Range<usize>,
 }
 
 impl Spans {
-    fn of(config: &PrepareConfig, context: &Context<'_>) -> Spans {
+    pub(super) fn of(config: &PrepareConfig, context: &Context<'_>) -> Spans {
         let frame = context.window;
         let (step, n) = (frame.step(), frame.n_steps());
         // Step j covers [time(j), time(j) + step): one that started before may hold the beginning.
