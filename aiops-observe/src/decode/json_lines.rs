@@ -3,7 +3,9 @@
 use crate::identity::Identity;
 use crate::{Declared, Decoder, Form, Limits, NAME, Rejection, Result, Sink, Tally, time};
 use aiops_core::{Sample, Timestamp};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -157,7 +159,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
             match field.as_ref() {
                 "name" => {
                     let name: Scalar<'_> = map.next_value()?;
-                    let name = name.into_label();
+                    let name = name.into_label::<A::Error>()?;
                     line.named |= !name.is_empty();
                     self.0.push(NAME, &name);
                 }
@@ -179,8 +181,8 @@ impl<'de> Visitor<'de> for Fields<'_> {
                 }
                 "time_ms" => line.time = whole(map.next_value()?, Timestamp::from_millis),
                 "time_ns" => line.time = whole(map.next_value()?, Timestamp::from_nanos),
-                "type" => line.form = map.next_value::<Scalar<'de>>()?.into_label(),
-                "unit" => line.unit = map.next_value::<Scalar<'de>>()?.into_label(),
+                "type" => line.form = map.next_value::<Scalar<'de>>()?.into_label::<A::Error>()?,
+                "unit" => line.unit = map.next_value::<Scalar<'de>>()?.into_label::<A::Error>()?,
                 "labels" => map.next_value_seed(Labels(self.0))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -218,7 +220,7 @@ impl<'de> Visitor<'de> for Labels<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Text(name)) = map.next_key()? {
             let value: Scalar<'_> = map.next_value()?;
-            self.0.push(&name, &value.into_label());
+            self.0.push(&name, &value.into_label::<A::Error>()?);
         }
         Ok(())
     }
@@ -228,26 +230,81 @@ impl<'de> Visitor<'de> for Labels<'_> {
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A JSON value that is neither an array nor an object.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
+/// A JSON value; of arrays and objects only that they are some.
 enum Scalar<'a> {
     Null,
     Bool(bool),
     Int(i64),
     Float(f64),
-    #[serde(borrow)]
     Text(Cow<'a, str>),
+    Nested,
 }
 
 impl<'a> Scalar<'a> {
-    fn into_label(self) -> Cow<'a, str> {
-        match self {
+    /// As text; nested values have none.
+    fn into_label<E: Error>(self) -> Result<Cow<'a, str>, E> {
+        Ok(match self {
             Scalar::Null => Cow::Borrowed(""),
             Scalar::Bool(flag) => Cow::Borrowed(if flag { "true" } else { "false" }),
             Scalar::Int(number) => Cow::Owned(number.to_string()),
             Scalar::Float(number) => Cow::Owned(number.to_string()),
             Scalar::Text(text) => text,
-        }
+            Scalar::Nested => return Err(E::custom("expected text, found an array or object")),
+        })
+    }
+}
+
+/// By hand: serde's untagged enums would copy every value before they look at it.
+impl<'de> Deserialize<'de> for Scalar<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Scalar::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Scalar::Bool(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Scalar::Int(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(i64::try_from(number).map_or(Scalar::Float(number as f64), Scalar::Int))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Scalar::Float(number))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Nested)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Nested)
     }
 }

@@ -108,6 +108,7 @@ impl NormaliserConfig {
             tenants: Vec::new(),
             tenant_numbers: FxHashMap::default(),
             sources: FxHashMap::default(),
+            next_source: 0,
             changed: false,
             default_sender: Sender::default(),
             scratch: Identity::default(),
@@ -181,8 +182,9 @@ pub struct Normaliser {
     owners: Vec<u32>,
     tenants: Vec<Tenant>,
     tenant_numbers: FxHashMap<String, usize>,
-    /// Tenant of the sender and format, to the number that keeps their wire names apart.
-    sources: FxHashMap<(String, &'static str), u32>,
+    /// Format and tenant of the sender, to the number that keeps their wire names apart.
+    sources: FxHashMap<&'static str, FxHashMap<String, u32>>,
+    next_source: u32,
     /// Whether a declaration changed since all series were understood.
     changed: bool,
     default_sender: Sender,
@@ -390,8 +392,13 @@ impl Normaliser {
 
     /// The number of a tenant and format, whose wire names are told from those of others.
     pub(crate) fn source(&mut self, tenant: &str, format: &'static str) -> u32 {
-        let next = self.sources.len() as u32;
-        *self.sources.entry((tenant.to_owned(), format)).or_insert(next)
+        let tenants = self.sources.entry(format).or_default();
+        if let Some(&source) = tenants.get(tenant) {
+            return source;
+        }
+        tenants.insert(tenant.to_owned(), self.next_source);
+        self.next_source += 1;
+        self.next_source - 1
     }
 
     pub(crate) fn take_default_sender(&mut self) -> Sender {
