@@ -16,6 +16,7 @@ mod rca;
 mod rca_data;
 mod registry;
 mod speed;
+mod speed_detect;
 mod speed_observe;
 mod speed_rca;
 mod speed_tier1;

@@ -2,10 +2,11 @@
 
 use aiops_core::{Frame, Sample, SeriesKey, Timestamp};
 use aiops_detect::{
-    Detector, DetectorExt, Fit, State, Tier, Verdict,
+    BatchDetector, CalibratorConfig, Detector, DetectorExt, Fit, State, Tier, Verdict,
     testing::Noise,
     tier1::{EwmaConfig, RobustConfig},
     tier2::{HindsightConfig, SurpriseConfig},
+    tier3::{IsolationForestConfig, PcaConfig},
 };
 
 use super::{Entrant, Failure, data::Series};
@@ -27,7 +28,6 @@ pub(crate) struct Contender {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Metrics {
     One,
-    #[allow(dead_code, reason = "for detectors of several metrics")]
     Several,
     Any,
 }
@@ -89,6 +89,18 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         usual: false,
         run: |series| Ok(streaming(EwmaConfig::default().build()?, series)),
     },
+    Contender {
+        id: "default-multi",
+        metrics: Metrics::Several,
+        usual: true,
+        run: |series| several(&PcaConfig::default(), series),
+    },
+    Contender {
+        id: "isolation-forest",
+        metrics: Metrics::Several,
+        usual: true,
+        run: |series| several(&IsolationForestConfig::default(), series),
+    },
 ];
 
 /// The detectors that were asked for: none for the usual ones, `all` for all.
@@ -142,6 +154,68 @@ pub(super) fn batch(config: &dyn Fit, train: &Series, test: &Series) -> Result<O
         }
     }
     Ok(Output { verdicts, ..Output::default() })
+}
+
+/// Rows that a model of several metrics is trained on when nobody says how many.
+const TRAIN: usize = 1000;
+
+/// A model trained on the first rows and judging the rest. P-values start from the training scores
+/// and go on learning, because the training rows are what the model fits best.
+fn several(config: &dyn Fit, series: &Series) -> Result<Output, Failure> {
+    let mut verdicts = vec![Verdict::unjudged(State::WarmingUp, Tier::Three); series.len()];
+    let train = if series.train_len > 0 { series.train_len } else { TRAIN };
+    if train >= series.len() {
+        return Ok(Output { verdicts, ..Output::default() });
+    }
+    let frame = frame(series)?;
+    let model = match config.fit(&frame.slice(0, train)?) {
+        Ok(model) => model,
+        Err(aiops_detect::Error::NotEnoughData { .. }) => {
+            return Ok(Output { verdicts, ..Output::default() });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut scores = vec![0.0; frame.n_steps()];
+    model.score(&frame, &mut scores)?;
+    let mut calibrator =
+        CalibratorConfig { horizon: 8_000, ..CalibratorConfig::default() }.build()?;
+    for (step, score) in scores.iter().enumerate() {
+        if step >= train {
+            let p_value = calibrator.p_value(*score).unwrap_or(1.0);
+            verdicts[step] = Verdict {
+                score: *score,
+                p_value,
+                flagged: p_value <= 1e-3,
+                ..Verdict::unjudged(State::Scored, Tier::Three)
+            };
+        }
+        calibrator.learn(*score);
+    }
+    let causes = blamed(&*model, &frame, series)?;
+    Ok(Output { verdicts, causes, ..Output::default() })
+}
+
+/// How many labelled anomalies have a true cause among the three metrics that contribute most.
+fn blamed(
+    model: &dyn BatchDetector,
+    frame: &Frame,
+    series: &Series,
+) -> Result<Option<(usize, usize)>, Failure> {
+    let mut hits = 0;
+    let mut asked = 0;
+    for cause in series.causes.iter().filter(|cause| cause.rows.end <= frame.n_steps()) {
+        let mut sums = vec![0.0; series.columns.len()];
+        for step in cause.rows.clone() {
+            for (sum, part) in sums.iter_mut().zip(model.contributions(frame, step)?) {
+                *sum += part;
+            }
+        }
+        let mut order: Vec<usize> = (0..sums.len()).collect();
+        order.sort_by(|a, b| sums[*b].total_cmp(&sums[*a]));
+        hits += usize::from(order.iter().take(3).any(|metric| cause.metrics.contains(metric)));
+        asked += 1;
+    }
+    Ok((asked > 0).then_some((hits, asked)))
 }
 
 /// A series as a frame of one-second steps.

@@ -51,7 +51,8 @@ impl Judge {
     pub(crate) fn new(series: &Series, file: &Path) -> Self {
         let from = if series.columns.len() > 1 { series.train_len } else { 0 };
         let labels = series.labels.as_ref().map(|labels| labels[from..].to_vec());
-        let window = eval::dominant_period(&series.columns[0][from..]);
+        // Of all rows, also where only some are judged: the convention of the numbers to compare with.
+        let window = series.columns.first().map_or(125, |first| eval::dominant_period(first));
         let beside = file.parent().is_some_and(|folder| folder.join("windows.json").is_file());
         let windows_known =
             series.columns.len() == 1 && (beside || series.set.to_lowercase().contains("nab"));
