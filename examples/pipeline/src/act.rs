@@ -18,8 +18,8 @@ use aiops_act::{
     TerminalApprover, match_runbooks,
 };
 use aiops_core::{
-    Cause, Event, Frame, Incident, IncidentId, ManualClock, MemoryStore, Reason, Timestamp,
-    Topology,
+    Cause, Depends, Event, Frame, Incident, IncidentId, ManualClock, MemoryStore, Reason,
+    Timestamp, Topology,
 };
 use serde_json::{Map, Value};
 
@@ -94,6 +94,12 @@ impl<'a> Act<'a> {
         if self.planned.contains_key(&incident) {
             return Ok(());
         }
+        if !is_felt(&situation, &self.recording.topology) {
+            let sentence = "no alert of a service that users call fires: nobody feels it";
+            self.fits_since.remove(&incident);
+            self.misfits.insert(incident, vec![Reason::new("not_felt", sentence)]);
+            return Ok(());
+        }
         let matches = match_runbooks(self.library, &situation, &BTreeMap::new(), now);
         let Some(fit) = matches.best() else {
             self.fits_since.remove(&incident);
@@ -133,6 +139,19 @@ impl<'a> Act<'a> {
         let proposal = self.runtime.block_on(engine.propose(fit, &situation, &params))?;
         Ok(Planned { situation, proposal, because: fit.reasons.clone(), at: now })
     }
+}
+
+/// Whether users feel it: an alert of a service that nobody in the topology calls is firing.
+///
+/// What is abnormal and hurts nobody, such as the restart of a good deploy, deserves a look but no
+/// remedy. Without a topology there is no telling, and every alert counts.
+fn is_felt(situation: &Situation, topology: &Topology) -> bool {
+    let is_entry = |service: &str| {
+        let node = topology.node_id(service);
+        node.is_some_and(|id| topology.neighbours(id, Depends::Dependents).is_empty())
+    };
+    let mut firing = situation.alerts.iter().filter(|alert| !alert.is_resolved());
+    firing.any(|alert| topology.is_empty() || alert.service.as_deref().is_some_and(is_entry))
 }
 
 /// Parameters that the labels of the blamed change name, such as the `previous` version of a

@@ -70,9 +70,9 @@ fn rank() -> DefaultConfig {
             // The onset comes from detectors, not from an alarm that waited: seconds, not a minute.
             // A longer time lets the last noise before the incident pass for its beginning.
             prepare: PrepareConfig { alarm_delay: Duration::from_secs(5), ..default.bayes.prepare },
-            // Ten minutes of normal life cannot tell a hundred standard deviations from a million:
+            // Ten minutes of normal life cannot tell thirty standard deviations from a million:
             // beyond this, who depends on whom decides.
-            magnitude: MagnitudeConfig { cap: 100.0, ..default.bayes.magnitude },
+            magnitude: MagnitudeConfig { cap: 30.0, ..default.bayes.magnitude },
             // A bad deploy shows within a minute or two on systems that are never idle.
             changes: ChangeConfig { tau: Duration::from_secs(100), ..default.bayes.changes },
             ..default.bayes

@@ -119,7 +119,7 @@ pub(crate) fn incident() -> Files {
         ("api_latency_seconds_p95", "api", "gauge", "seconds", 0.03, 0.006, 0.8, 4),
         ("api_requests_in_flight", "api", "gauge", "", 3.0, 1.0, 55.0, 4),
         ("api_cpu_seconds_total", "api", "counter", "seconds", 0.3, 0.03, 0.3, 0),
-        ("api_db_pool_in_use", "api", "gauge", "", 4.0, 1.0, 20.0, 3),
+        ("api_db_pool_in_use", "api", "gauge", "", 1.0, 0.4, 20.0, 3),
         ("postgres_query_seconds_p95", "postgres", "gauge", "seconds", 0.004, 0.001, 0.6, 0),
         ("postgres_sessions_waiting", "postgres", "gauge", "", 0.5, 0.4, 18.0, 1),
         ("postgres_transactions_total", "postgres", "counter", "", 80.0, 6.0, 30.0, 1),
