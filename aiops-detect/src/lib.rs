@@ -36,6 +36,7 @@
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backtest;
 mod bank;
 mod batch;
 mod calibrate;
@@ -46,6 +47,7 @@ mod hold;
 mod per_series;
 mod policy;
 mod saved;
+mod shard;
 mod tail;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -56,6 +58,7 @@ mod verdict;
 mod watcher;
 mod window;
 
+pub use backtest::{Backtest, backtest, samples_of};
 pub use bank::{DetectorBank, Flagged, Tally, same_length};
 pub use batch::{BatchDetector, Fit, frame_fits};
 pub use calibrate::{Calibrated, Calibrator, CalibratorConfig};
@@ -63,6 +66,7 @@ pub use detector::{Detector, DetectorExt, explain_band};
 pub use error::{Error, Result};
 pub use per_series::PerSeries;
 pub use policy::{Change, Episode, Policy, PolicyConfig};
+pub use shard::{restore_shard, snapshot_shard};
 pub use tail::Tail;
 pub use verdict::{State, Tier, Verdict};
 pub use watcher::{KindOf, Noticed, Watcher};
