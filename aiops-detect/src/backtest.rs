@@ -65,7 +65,9 @@ pub fn backtest(
     let (mut ids, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
     let mut noticed = Vec::new();
     while history.peek().is_some() {
-        (ids.clear(), times.clear(), values.clear());
+        ids.clear();
+        times.clear();
+        values.clear();
         for (key, sample) in history.by_ref().take(BATCH) {
             ids.push(interner.intern(&key, sample.time)?);
             times.push(sample.time);

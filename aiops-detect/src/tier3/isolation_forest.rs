@@ -41,7 +41,7 @@ impl Default for IsolationForestConfig {
 /// usual.
 ///
 /// A gap counts as the median of its series in training; a step of gaps gets score 0. Scoring is
-/// O(trees · depth) a step over one packed table of 12-byte nodes, about 0.6 MiB with the defaults, shared by
+/// O(trees · depth) a step over one packed table of 12-byte nodes, about 0.8 MiB with its path lengths and the defaults, shared by
 /// all series it models; values are compared as `f32`.
 ///
 /// Source: Liu, Ting & Zhou 2008, "Isolation forest", algorithms 1 to 3 and equations 1 and 2.
@@ -54,15 +54,20 @@ pub struct IsolationForest {
 
 /// A forest as one flat table, for scoring here or on a device.
 ///
-/// A step starts at the root of each tree and goes to `child` if its value of series `feature` is
-/// below `cut`, else to `child + 1`. A node with feature [`PackedNode::LEAF`] ends the path; its `cut`
-/// is the path length. The score is `2^(-mean path length / normal)`.
+/// A step starts at the root of each tree and goes from node to `child + (value >= cut)`, with `value`
+/// that of series `feature`, `depth` times. A leaf is its own child and has an infinite cut, so a step
+/// that arrives early stays there and the walk needs no branch. `paths` holds the path length of
+/// each leaf at its index. The score is `2^(-mean path length / normal)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PackedForest {
     /// All nodes of all trees; children of a node lie side by side.
     pub nodes: Vec<PackedNode>,
+    /// Path length of each node that is a leaf; 0 for the others.
+    pub paths: Vec<f32>,
     /// Index of the root of each tree.
     pub roots: Vec<u32>,
+    /// The deepest leaf of any tree.
+    pub depth: u32,
     /// How many series a step has.
     pub n_series: usize,
     /// Mean path length of an unsuccessful search, which path lengths are measured in.
@@ -73,17 +78,12 @@ pub struct PackedForest {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[repr(C)]
 pub struct PackedNode {
-    /// Values below go left. In a leaf: the path length.
+    /// Values below go left. Infinite in a leaf, larger than any value.
     pub cut: f32,
-    /// The series that is asked, or [`PackedNode::LEAF`].
+    /// The series that is asked; 0 in a leaf.
     pub feature: u32,
     /// Index of the left child; the right one follows it. In a leaf: its own index.
     pub child: u32,
-}
-
-impl PackedNode {
-    /// The feature of a leaf.
-    pub const LEAF: u32 = u32::MAX;
 }
 
 impl Fit for IsolationForestConfig {
@@ -119,12 +119,13 @@ impl IsolationForestConfig {
         let sample = self.sample.min(steps.len());
         let mut packed = PackedForest {
             nodes: Vec::new(),
+            paths: Vec::new(),
             roots: Vec::new(),
+            depth: (sample as f64).log2().ceil() as u32,
             n_series: n,
             normal: search_depth(sample).max(1.0),
         };
         let mut pool = steps.clone();
-        let depth = (sample as f64).log2().ceil() as u32;
         for _ in 0..self.trees {
             // The first `sample` places of a partial shuffle are a draw without replacement.
             for i in 0..sample {
@@ -134,12 +135,8 @@ impl IsolationForestConfig {
             let mut drawn = pool[..sample].to_vec();
             let root = packed.nodes.len();
             packed.roots.push(root as u32);
-            packed.nodes.push(PackedNode {
-                cut: 0.0,
-                feature: PackedNode::LEAF,
-                child: root as u32,
-            });
-            grow(&mut packed.nodes, root, &mut drawn, depth, 0, n, &value, &mut random);
+            packed.push_leaf();
+            grow(&mut packed, root, &mut drawn, 0, &value, &mut random);
         }
         let mut forest =
             IsolationForest { packed, medians, calibrator: CalibratorConfig::default().build()? };
@@ -181,45 +178,19 @@ fn search_depth(n: usize) -> f64 {
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the state of one recursion, nothing else calls it")]
+/// Cuts `steps` at node `at`, which is a leaf so far, and goes on below it.
 fn grow(
-    nodes: &mut Vec<PackedNode>,
+    forest: &mut PackedForest,
     at: usize,
     steps: &mut [usize],
-    limit: u32,
     depth: u32,
-    n_series: usize,
     value: &dyn Fn(usize, usize) -> f32,
     random: &mut Pcg64Mcg,
 ) {
-    let leaf = |depth: u32, size: usize| PackedNode {
-        cut: (f64::from(depth) + search_depth(size)) as f32,
-        feature: PackedNode::LEAF,
-        child: at as u32,
-    };
-    if depth >= limit || steps.len() <= 1 {
-        nodes[at] = leaf(depth, steps.len());
-        return;
-    }
-    // A series that is constant here cannot be cut; a few draws find one that can, if many can.
-    let mut choice = None;
-    let mut tried = 0;
-    let first = below(random, n_series);
-    while choice.is_none() && tried < n_series {
-        let feature = if tried < 4 { below(random, n_series) } else { (first + tried) % n_series };
-        let values = steps.iter().map(|step| value(feature, *step));
-        let (low, high) =
-            values.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        if low < high {
-            let share = (random.next_u64() >> 40) as f32 / (1 << 24) as f32;
-            // At least one value lies below the cut and one not, whatever the rounding.
-            let cut = (low + share * (high - low)).max(low.next_up()).min(high);
-            choice = Some((feature, cut));
-        }
-        tried += 1;
-    }
-    let Some((feature, cut)) = choice else {
-        nodes[at] = leaf(depth, steps.len());
+    let may_cut = depth < forest.depth && steps.len() > 1;
+    let cut = if may_cut { choose_cut(forest.n_series, steps, value, random) } else { None };
+    let Some((feature, cut)) = cut else {
+        forest.paths[at] = (f64::from(depth) + search_depth(steps.len())) as f32;
         return;
     };
     let mut split = 0;
@@ -229,75 +200,85 @@ fn grow(
             split += 1;
         }
     }
-    let child = nodes.len();
-    nodes[at] = PackedNode { cut, feature: feature as u32, child: child as u32 };
-    nodes.extend([nodes[at]; 2]);
+    let child = forest.nodes.len();
+    forest.nodes[at] = PackedNode { cut, feature: feature as u32, child: child as u32 };
+    forest.push_leaf();
+    forest.push_leaf();
     let (left, right) = steps.split_at_mut(split);
-    grow(nodes, child, left, limit, depth + 1, n_series, value, random);
-    grow(nodes, child + 1, right, limit, depth + 1, n_series, value, random);
+    grow(forest, child, left, depth + 1, value, random);
+    grow(forest, child + 1, right, depth + 1, value, random);
+}
+
+/// A random series at a random value between the extremes of `steps`; `None` when they are all alike.
+fn choose_cut(
+    n_series: usize,
+    steps: &[usize],
+    value: &dyn Fn(usize, usize) -> f32,
+    random: &mut Pcg64Mcg,
+) -> Option<(usize, f32)> {
+    let first = below(random, n_series);
+    // A series that is constant here cannot be cut. A few draws find one that can, if many can; then
+    // each is asked in turn.
+    for tried in 0..n_series + 4 {
+        let feature = if tried < 4 { below(random, n_series) } else { (first + tried) % n_series };
+        let (low, high) = steps
+            .iter()
+            .map(|step| value(feature, *step))
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        if low < high {
+            let share = (random.next_u64() >> 40) as f32 / (1 << 24) as f32;
+            let cut = f64::from(low) + f64::from(share) * (f64::from(high) - f64::from(low));
+            // At least one value lies below the cut and one not, whatever the rounding.
+            return Some((feature, (cut as f32).max(low.next_up()).min(high)));
+        }
+    }
+    None
 }
 
 impl PackedForest {
-    /// Score of one step, whose values are in the order of the series.
+    fn push_leaf(&mut self) {
+        let own = self.nodes.len() as u32;
+        self.nodes.push(PackedNode { cut: f32::INFINITY, feature: 0, child: own });
+        self.paths.push(0.0);
+    }
+
+    /// Score of one step, whose `n_series` values are in the order of the series.
     pub fn score(&self, values: &[f32]) -> f64 {
-        let mut total = 0.0;
-        for root in &self.roots {
-            let mut node = &self.nodes[*root as usize];
-            while let Some(value) = values.get(node.feature as usize) {
-                node = &self.nodes[node.child as usize + usize::from(*value >= node.cut)];
-            }
-            total += node.cut;
-        }
-        self.of_mean(f64::from(total) / self.roots.len() as f64)
+        let mut score = [0.0];
+        self.score_many(values, &mut score);
+        score[0]
     }
 
-    fn of_mean(&self, path: f64) -> f64 {
-        (-path / self.normal).exp2()
-    }
-
-    /// Scores of several steps at once: `values` holds `n_series` values a step. A tree is walked by all
-    /// of them before the next one, so that its nodes stay in the nearest cache and the walks, which
-    /// wait for memory, overlap.
+    /// Scores of several steps: `values` holds `n_series` finite values a step.
+    ///
+    /// A tree is walked by many steps before the next one, so that its nodes stay in the nearest cache,
+    /// and the walks of a group wait for memory together instead of in turn.
     pub fn score_many(&self, values: &[f32], scores: &mut [f64]) {
-        const TOGETHER: usize = 8;
-        let n = self.n_series;
-        for (values, scores) in values.chunks(n * 64).zip(scores.chunks_mut(64)) {
-            let mut totals = [0.0_f32; 64];
+        const GROUP: usize = 16;
+        const BLOCK: usize = 128;
+        let n = self.n_series.max(1);
+        for (values, scores) in values.chunks(n * BLOCK).zip(scores.chunks_mut(BLOCK)) {
+            let mut totals = [0.0_f32; BLOCK];
             for root in &self.roots {
-                let steps = values.chunks(n * TOGETHER).zip(totals.chunks_mut(TOGETHER));
-                for (values, totals) in steps {
-                    self.walk::<TOGETHER>(*root, values, totals);
+                let groups = values.chunks(n * GROUP).zip(totals.chunks_mut(GROUP));
+                for (values, totals) in groups {
+                    let mut at = [*root; GROUP];
+                    for _ in 0..self.depth {
+                        for (at, values) in at.iter_mut().zip(values.chunks_exact(n)) {
+                            let node = self.nodes[*at as usize];
+                            let right = values[node.feature as usize] >= node.cut;
+                            *at = node.child + u32::from(right);
+                        }
+                    }
+                    for (total, at) in totals.iter_mut().zip(at) {
+                        *total += self.paths[at as usize];
+                    }
                 }
             }
             for (score, total) in scores.iter_mut().zip(totals) {
-                *score = self.of_mean(f64::from(total) / self.roots.len() as f64);
+                let mean = f64::from(total) / self.roots.len() as f64;
+                *score = (-mean / self.normal).exp2();
             }
-        }
-    }
-
-    /// Adds the path lengths of up to `N` steps in one tree. A step that reached its leaf stays there,
-    /// because a leaf is its own child.
-    #[inline]
-    fn walk<const N: usize>(&self, root: u32, values: &[f32], totals: &mut [f32]) {
-        let n = self.n_series;
-        let count = (values.len() / n).min(N);
-        let mut at = [root; N];
-        loop {
-            let mut moved = false;
-            for i in 0..count {
-                let node = &self.nodes[at[i] as usize];
-                if node.feature != PackedNode::LEAF {
-                    let value = values[i * n + node.feature as usize];
-                    at[i] = node.child + u32::from(value >= node.cut);
-                    moved = true;
-                }
-            }
-            if !moved {
-                break;
-            }
-        }
-        for i in 0..count {
-            totals[i] += self.nodes[at[i] as usize].cut;
         }
     }
 }
