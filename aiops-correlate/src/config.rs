@@ -24,11 +24,17 @@ pub struct FunnelConfig {
     pub hold: Hold,
     /// How changes are attached to incidents.
     pub changes: ChangeConfig,
-    /// A link is made when it is at least this much likelier than chance, in nats. Default 1.
+    /// A link is made when it is at least this much likelier than chance, in nats. Default 2.
     pub link_nats: f64,
-    /// A series that comes back within this time after its end joins its earlier firing. Default
-    /// 10 minutes.
+    /// The same for links that do not follow a dependency: callers noticed first, shared
+    /// dependencies, shared hosts. Default 3: they glue incidents together that have nothing to do
+    /// with each other.
+    pub sideways_nats: f64,
+    /// A series that comes back within this time after its end can hang on its earlier firing.
+    /// Default 450 s.
     pub return_within: Duration,
+    /// Chance that a series comes back within that time. Default 0.3.
+    pub returns: f64,
     /// Records may arrive this long after their own time and still be linked. Default 1 hour.
     pub lateness: Duration,
     /// An incident that has been over for this long is closed. Default 30 minutes.
@@ -52,8 +58,10 @@ impl Default for FunnelConfig {
             priors: Priors::default(),
             hold: Hold::default(),
             changes: ChangeConfig::default(),
-            link_nats: 1.0,
-            return_within: Duration::from_secs(600),
+            link_nats: 2.0,
+            sideways_nats: 3.0,
+            returns: 0.3,
+            return_within: Duration::from_secs(450),
             lateness: Duration::from_secs(3_600),
             close_after: Duration::from_secs(1_800),
             retention: Duration::from_secs(86_400),
@@ -101,6 +109,7 @@ impl FunnelConfig {
             ("spread.shared_dependency", self.spread.shared_dependency),
             ("spread.same_host", self.spread.same_host),
             ("spread.second_hop", self.spread.second_hop),
+            ("returns", self.returns),
             ("priors.critical_incidents", self.priors.critical_incidents),
             ("priors.critical_followers", self.priors.critical_followers),
             ("priors.critical_noise", self.priors.critical_noise),
@@ -117,11 +126,11 @@ impl FunnelConfig {
                 format!("must be between 1 s and 2 h, got {window} s"),
             ));
         }
-        if !self.link_nats.is_finite() {
-            return Err(Error::config(
-                "link_nats",
-                format!("must be finite, got {}", self.link_nats),
-            ));
+        for (field, nats) in [("link_nats", self.link_nats), ("sideways_nats", self.sideways_nats)]
+        {
+            if !nats.is_finite() {
+                return Err(Error::config(field, format!("must be finite, got {nats}")));
+            }
         }
         self.hold.check()?;
         Ok(Funnel::new(self))

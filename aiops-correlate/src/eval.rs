@@ -191,6 +191,38 @@ impl Showings {
     }
 }
 
+/// The mean of several runs; lost records are added up instead, because one is too many.
+pub fn mean(all: &[Measures]) -> Measures {
+    let n = all.len().max(1) as f64;
+    let share = |of: fn(&Measures) -> f64| all.iter().map(of).sum::<f64>() / n;
+    let count = |of: fn(&Measures) -> usize| {
+        (all.iter().map(of).sum::<usize>() as f64 / n).round() as usize
+    };
+    Measures {
+        firing: count(|m| m.firing),
+        incidents: count(|m| m.incidents),
+        repeated: share(|m| m.repeated),
+        shown_groups: count(|m| m.shown_groups),
+        suppression: share(|m| m.suppression),
+        oracle_suppression: share(|m| m.oracle_suppression),
+        missed: share(|m| m.missed),
+        hidden: share(|m| m.hidden),
+        lost: all.iter().map(|m| m.lost).sum(),
+        noise_groups: share(|m| m.noise_groups),
+        wrong_members: share(|m| m.wrong_members),
+        groups_per_incident: share(|m| m.groups_per_incident),
+        delay_p50_s: share(|m| m.delay_p50_s),
+        delay_p95_s: share(|m| m.delay_p95_s),
+        precision: share(|m| m.precision),
+        recall: share(|m| m.recall),
+        f1: share(|m| m.f1),
+        ari: share(|m| m.ari),
+        homogeneity: share(|m| m.homogeneity),
+        completeness: share(|m| m.completeness),
+        b_cubed_f1: share(|m| m.b_cubed_f1),
+    }
+}
+
 /// Runs and measures in one go.
 pub fn evaluate(
     correlator: &mut dyn Correlator,

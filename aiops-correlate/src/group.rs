@@ -7,6 +7,7 @@
 //! onset that explains a firing better takes it over, subtree and all.
 
 use aiops_core::Timestamp;
+use std::time::Duration;
 
 use crate::dedup::NONE;
 use crate::near::Relation;
@@ -66,8 +67,8 @@ pub(crate) struct Moved {
 pub(crate) struct Forest {
     pub(crate) nodes: Vec<Option<Node>>,
     pub(crate) members: Vec<Vec<u32>>,
-    /// Firings by service, sorted by onset.
-    recent: Vec<Vec<u32>>,
+    /// Onsets and firings by service, sorted by onset.
+    recent: Vec<Vec<(Timestamp, u32)>>,
 }
 
 impl Forest {
@@ -132,51 +133,49 @@ impl Forest {
         if service as usize >= self.recent.len() {
             self.recent.resize(service as usize + 1, Vec::new());
         }
-        let nodes = &self.nodes;
-        let key = |i: &u32| nodes[*i as usize].as_ref().map(|n| n.onset);
         let list = &mut self.recent[service as usize];
         let place = match list.last() {
-            Some(last) if key(last) <= Some(onset) => list.len(),
-            None => 0,
-            Some(_) => list.partition_point(|i| key(i) <= Some(onset)),
+            Some((last, _)) if *last > onset => list.partition_point(|(other, _)| *other <= onset),
+            _ => list.len(),
         };
-        list.insert(place, at);
+        list.insert(place, (onset, at));
     }
 
     fn unlist(&mut self, at: u32, service: u32) {
         if let Some(list) = self.recent.get_mut(service as usize)
-            && let Some(place) = list.iter().position(|i| *i == at)
+            && let Some(place) = list.iter().position(|(_, other)| *other == at)
         {
             list.remove(place);
         }
     }
 
-    /// Firings of `service` with an onset in `[from, to]`, earliest first; at most `before` before
-    /// `around` and `after` from there on, those nearest to it.
+    /// Onsets of `service` within `window` of `around`, earliest first; where there are more than
+    /// `limit`, those nearest to it, at most half of them after it.
     pub(crate) fn onsets(
         &self,
         service: u32,
         around: Timestamp,
-        window_s: f64,
+        window: Duration,
         limit: usize,
-    ) -> &[u32] {
+    ) -> &[(Timestamp, u32)] {
         let Some(list) = self.recent.get(service as usize) else { return &[] };
-        let Some(last) = list.last() else { return &[] };
-        let gap = |i: u32| self.node(i).onset.seconds_after(around);
-        if gap(*last) < -window_s {
+        let Some((last, _)) = list.last() else { return &[] };
+        let (low, high) = (around - window, around + window);
+        if *last < low {
             return &[];
         }
-        let from = list.partition_point(|i| gap(*i) < -window_s);
-        let to = if gap(*last) <= window_s {
+        let from = list.partition_point(|(onset, _)| *onset < low);
+        let to = if *last <= high {
             list.len()
         } else {
-            list.partition_point(|i| gap(*i) <= window_s)
+            list.partition_point(|(onset, _)| *onset <= high)
         };
         if to - from <= limit {
             return &list[from..to];
         }
-        let middle = list[from..to].partition_point(|i| gap(*i) < 0.0) + from;
-        let low = middle.saturating_sub(limit / 2).max(from);
+        let middle = list[from..to].partition_point(|(onset, _)| *onset < around) + from;
+        let after = (to - middle).min(limit / 2);
+        let low = middle.saturating_sub(limit - after).max(from);
         &list[low..(low + limit).min(to)]
     }
 
@@ -276,10 +275,8 @@ impl Forest {
 
     /// Drops onsets before `before` from the lists that links are looked up in.
     pub(crate) fn forget_onsets(&mut self, before: Timestamp) {
-        let nodes = &self.nodes;
         for list in &mut self.recent {
-            let old = list
-                .partition_point(|i| nodes[*i as usize].as_ref().is_none_or(|n| n.onset < before));
+            let old = list.partition_point(|(onset, _)| *onset < before);
             list.drain(..old);
         }
     }
@@ -316,13 +313,18 @@ mod tests {
     #[test]
     fn onsets_are_found_by_time_whatever_the_order_of_arrival() {
         let mut forest = forest(&[(0, 100), (0, 50), (0, 900), (0, 70)]);
-        let around = |t| forest.onsets(0, Timestamp::from_secs(t), 60.0, 8);
+        let near = |forest: &Forest, t| -> Vec<u32> {
+            let minute = Duration::from_secs(60);
+            let onsets = forest.onsets(0, Timestamp::from_secs(t), minute, 8);
+            onsets.iter().map(|(_, at)| *at).collect()
+        };
+        let around = |t| near(&forest, t);
         assert_eq!(around(60), [1, 3, 0]);
         assert_eq!(around(900), [2]);
-        assert!(forest.onsets(7, Timestamp::EPOCH, 1e9, 8).is_empty());
+        assert!(forest.onsets(7, Timestamp::EPOCH, Duration::MAX, 8).is_empty());
         forest.replace(2, 0, Timestamp::from_secs(40));
-        assert_eq!(forest.onsets(0, Timestamp::from_secs(60), 60.0, 8), [2, 1, 3, 0]);
+        assert_eq!(near(&forest, 60), [2, 1, 3, 0]);
         forest.forget_onsets(Timestamp::from_secs(60));
-        assert_eq!(forest.onsets(0, Timestamp::from_secs(60), 60.0, 8), [3, 0]);
+        assert_eq!(near(&forest, 60), [3, 0]);
     }
 }

@@ -23,11 +23,11 @@ pub struct Priors {
     pub noise_life_s: f64,
     /// Spread (standard deviation of the natural logarithm) of the above. Default 1.
     pub noise_sigma: f64,
-    /// Median seconds that trouble lasts. Default 1,200.
+    /// Median seconds that trouble lasts. Default 1,000.
     pub incident_life_s: f64,
     /// Spread of the above. Default 1.
     pub incident_sigma: f64,
-    /// Share of incidents whose first alert is critical. Default 0.75.
+    /// Share of incidents whose first alert is critical. Default 0.85.
     pub critical_incidents: f64,
     /// Share of an incident's further alerts that are critical. Default 0.35.
     pub critical_followers: f64,
@@ -44,9 +44,9 @@ impl Default for Priors {
             incidents_per_series_day: 0.05,
             noise_life_s: 90.0,
             noise_sigma: 1.0,
-            incident_life_s: 1_200.0,
+            incident_life_s: 1_000.0,
             incident_sigma: 1.0,
-            critical_incidents: 0.75,
+            critical_incidents: 0.85,
             critical_followers: 0.35,
             critical_noise: 0.25,
             half_life: Duration::from_secs(14 * 86_400),
@@ -92,7 +92,10 @@ pub(crate) struct SeriesHistory {
     pub(crate) noise: f64,
     pub(crate) life_n: f64,
     pub(crate) life_sum: f64,
-    /// Hours since the start at which the three above were last faded.
+    /// Firings that ended, and how often it came back soon after.
+    pub(crate) ends: f64,
+    pub(crate) returns: f64,
+    /// Hours since the start at which the above were last faded.
     pub(crate) hour: u32,
 }
 
@@ -467,6 +470,14 @@ impl History {
         }
     }
 
+    /// A firing of the series ended, or came back soon after it had.
+    pub(crate) fn learn_return(&self, series: &mut SeriesHistory, came_back: bool) {
+        if !self.frozen {
+            self.refresh(series);
+            *(if came_back { &mut series.returns } else { &mut series.ends }) += 1.0;
+        }
+    }
+
     /// Takes back a firing that was counted as noise with this weight.
     pub(crate) fn unlearn_noise(&mut self, kind: u32, series: &mut SeriesHistory, weight: f64) {
         if self.frozen {
@@ -484,6 +495,8 @@ impl History {
             series.noise *= fade;
             series.life_n *= fade;
             series.life_sum *= fade;
+            series.ends *= fade;
+            series.returns *= fade;
             series.hour = self.hour;
         }
     }

@@ -60,12 +60,13 @@ impl Default for StaticHold {
 pub struct HoldConfig {
     /// Shown at once from this probability of trouble on. Default 0.95.
     pub sure: f64,
-    /// Shown at `decide_by` from this probability on. Default 0.3 (fewer misses).
+    /// Shown at `decide_by` from this probability on. Default 0.15: one miss is taken to be as bad as
+    /// six pages for nothing.
     pub likely: f64,
-    /// Time after arrival by which a group is decided. Default 9 minutes: one less than the ten
+    /// Time after arrival by which a group is decided. Default 9.5 minutes: just less than the ten
     /// within which an incident counts as noticed.
     pub decide_by: Duration,
-    /// Shown after `decide_by` from this probability on. Default 0.6.
+    /// Shown after `decide_by` from this probability on. Default 0.8: it is late anyway.
     pub late: f64,
     /// Shown when it lasts this long, whatever the evidence: no hold is without an end. Default
     /// 2 hours.
@@ -76,22 +77,22 @@ impl Default for HoldConfig {
     fn default() -> Self {
         HoldConfig {
             sure: 0.95,
-            likely: 0.3,
-            decide_by: Duration::from_secs(540),
-            late: 0.6,
+            likely: 0.15,
+            decide_by: Duration::from_secs(570),
+            late: 0.8,
             limit: Duration::from_secs(7_200),
         }
     }
 }
 
 impl From<Prefer> for HoldConfig {
-    /// Fewer misses: decide for trouble at 0.3, the default. Balanced: at 0.5. Fewer pages: at 0.8,
+    /// Fewer misses: decide for trouble at 0.15, the default. Balanced: at 0.4. Fewer pages: at 0.8,
     /// and at once only at 0.99.
     fn from(prefer: Prefer) -> Self {
         let default = HoldConfig::default();
         match prefer {
             Prefer::FewerMisses => default,
-            Prefer::Balanced => HoldConfig { likely: 0.5, ..default },
+            Prefer::Balanced => HoldConfig { likely: 0.4, ..default },
             Prefer::FewerPages => HoldConfig { sure: 0.99, likely: 0.8, late: 0.9, ..default },
         }
     }

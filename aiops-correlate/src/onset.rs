@@ -16,17 +16,17 @@ use crate::near::{Relation, TABLES, table};
 pub struct SpreadConfig {
     /// Onsets further apart than this are never linked. Default 5 minutes.
     pub window: Duration,
-    /// Median seconds that trouble takes from a dependency to a dependent. Default 27.
+    /// Median seconds that trouble takes from a dependency to a dependent. Default 25.
     pub hop_s: f64,
-    /// Spread of that time (standard deviation of the natural logarithm). Default 0.7.
+    /// Spread of that time (standard deviation of the natural logarithm). Default 0.6.
     pub hop_sigma: f64,
     /// Mean seconds between alerts of one service. Default 18.
     pub same_service_s: f64,
     /// Chance that a given series of a dependent, one call away, alerts too. Default 0.25.
     pub depends_on: f64,
-    /// The same against the causal direction (the cause is noticed after its effect). Default 0.05.
+    /// The same against the causal direction (the cause is noticed after its effect). Default 0.02.
     pub called_by: f64,
-    /// The same for another series of the same service. Default 0.35.
+    /// The same for another series of the same service. Default 0.5.
     pub same_service: f64,
     /// The same for services that share a dependency. Default 0.02.
     pub shared_dependency: f64,
@@ -40,12 +40,12 @@ impl Default for SpreadConfig {
     fn default() -> Self {
         SpreadConfig {
             window: Duration::from_secs(300),
-            hop_s: 27.0,
-            hop_sigma: 0.7,
+            hop_s: 25.0,
+            hop_sigma: 0.6,
             same_service_s: 18.0,
             depends_on: 0.25,
-            called_by: 0.05,
-            same_service: 0.35,
+            called_by: 0.02,
+            same_service: 0.5,
             shared_dependency: 0.02,
             same_host: 0.01,
             second_hop: 0.4,
@@ -59,7 +59,6 @@ pub(crate) struct Spread {
     tables: Vec<Vec<f32>>,
     /// Chance by the end of each second, summed up.
     expected: Vec<Vec<f32>>,
-    pub(crate) window_s: f64,
 }
 
 /// Share of effects that show up without the usual delay, in either order.
@@ -103,7 +102,7 @@ impl Spread {
             table.iter().map(add).collect()
         });
         let expected = expected.collect();
-        Spread { tables, expected, window_s }
+        Spread { tables, expected }
     }
 
     /// How many alerts should have followed one of a service with these `followers` after `age_s`.

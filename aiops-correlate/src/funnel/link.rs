@@ -9,7 +9,9 @@ use crate::group::{Link, Moved, Via};
 use crate::near::{Near, Relation};
 
 /// Onsets of one service that are compared with a new one; the nearest in time count.
-const PER_SERVICE: usize = 16;
+const PER_SERVICE: usize = 12;
+/// Ends that the configured chance of a return is worth.
+const RETURNS: f64 = 2.0;
 
 impl Funnel {
     /// A firing has begun: it joins the group that explains it, or founds one.
@@ -20,6 +22,10 @@ impl Funnel {
         let service = if raw == NONE { NONE } else { self.near.canonical(raw) };
         let mut later = Vec::new();
         let best = self.best_parent(at, series, service, onset, Some(&mut later));
+        if self.returned(at).is_some() {
+            let of = &mut self.sessions.series[series as usize];
+            self.history.learn_return(&mut of.history, true);
+        }
         match best {
             Some((parent, link)) => {
                 let group = self.forest.node(parent).group;
@@ -45,7 +51,7 @@ impl Funnel {
             let better = match node.link.relation {
                 Via::Root => true,
                 Via::Near(_) => link.nats > node.link.nats && node.parent != at,
-                Via::Recurrence => false,
+                Via::Recurrence => link.nats > node.link.nats,
             };
             if better && !self.forest.is_above(child, at) {
                 let moved = self.forest.hang(child, at, link);
@@ -109,55 +115,38 @@ impl Funnel {
         mut later: Option<&mut Vec<(u32, Link)>>,
     ) -> Option<(u32, Link)> {
         let of = &self.sessions.series[series as usize];
-        let prev = self.sessions.episode(at).prev;
-        if prev != NONE && self.forest.get(prev).is_some() {
-            let before = self.sessions.episode(prev);
-            if !before.is_open() && onset <= before.ended + self.config.return_within {
-                let nats = self.config.return_within.as_secs_f64();
-                let nats = nats - onset.seconds_after(before.ended);
-                let link = Link { relation: Via::Recurrence, hops: 0, nats: nats as f32 };
-                return Some((prev, link));
-            }
-        }
-        if service == NONE {
-            return None;
-        }
         // ln of the rate at which an alert like this one comes by chance, against following.
         let chance = |episode: u32| {
-            let (severity, of) =
-                (self.sessions.episode(episode).severity, self.sessions.series_of(episode));
+            let severity = self.sessions.episode(episode).severity;
+            let of = self.sessions.series_of(episode);
             self.history.chance(of.kind, &of.history, severity, self.now)
         };
-        let own = Near { service, relation: Relation::SameService, hops: 0, ln_weight: 0.0 };
         let own_chance = chance(at);
-        let mut best: Option<(u32, Link)> = None;
+        let mut best = self.came_back(at, onset, own_chance);
+        if service == NONE {
+            return best;
+        }
+        let window = self.config.spread.window;
+        let own = Near { service, relation: Relation::SameService, hops: 0, ln_weight: 0.0 };
         for near in std::iter::once(&own).chain(self.near.of(service)) {
-            let onsets = self.forest.onsets(near.service, onset, self.spread.window_s, PER_SERVICE);
-            for &other in onsets {
+            let onsets = self.forest.onsets(near.service, onset, window, PER_SERVICE);
+            for &(began, other) in onsets {
                 if other == at {
                     continue;
                 }
-                let node = self.forest.node(other);
-                let gap = onset.seconds_after(node.onset);
-                let that = self.sessions.series_of(other);
-                let later_than = match gap.total_cmp(&0.0) {
-                    std::cmp::Ordering::Equal => of.fingerprint > that.fingerprint,
-                    order => order.is_gt(),
-                };
+                // Within the window, so the difference fits.
+                let gap = (onset.as_nanos() - began.as_nanos()) as f64 / 1e9;
+                let later_than = gap > 0.0
+                    || gap == 0.0 && of.fingerprint > self.sessions.series_of(other).fingerprint;
                 if later_than {
-                    if node.link.relation == Via::Recurrence {
-                        continue;
-                    }
                     let density = self.spread.ln_density(near.relation, near.hops, gap);
-                    let nats = density + f64::from(near.ln_weight) - own_chance;
-                    let nats = nats as f32;
-                    let better = match &best {
-                        None => f64::from(nats) >= self.config.link_nats,
-                        Some((chosen, link)) => {
-                            (nats, self.order(other)) > (link.nats, self.order(*chosen))
-                        }
-                    };
-                    if better {
+                    let nats = (density + f64::from(near.ln_weight) - own_chance) as f32;
+                    let better = f64::from(nats) >= self.needed(near.relation)
+                        && best.is_none_or(|(chosen, link)| {
+                            nats > link.nats
+                                || nats == link.nats && self.order(other) > self.order(chosen)
+                        });
+                    if better && self.forest.node(other).link.relation != Via::Recurrence {
                         let relation = Via::Near(near.relation);
                         best = Some((other, Link { relation, hops: near.hops, nats }));
                     }
@@ -167,7 +156,7 @@ impl Funnel {
                     let chance = chance(other);
                     let density = self.spread.ln_density(relation, near.hops, -gap);
                     let nats = density + f64::from(near.ln_weight) - chance;
-                    if nats >= self.config.link_nats {
+                    if nats >= self.needed(relation) {
                         let relation = Via::Near(relation);
                         later.push((other, Link { relation, hops: near.hops, nats: nats as f32 }));
                     }
@@ -175,6 +164,38 @@ impl Funnel {
             }
         }
         best
+    }
+
+    /// The series' own last firing, if `at` looks like a return of it.
+    fn came_back(&self, at: u32, onset: Timestamp, chance: f64) -> Option<(u32, Link)> {
+        let prev = self.returned(at)?;
+        let away = onset.seconds_after(self.sessions.episode(prev).ended);
+        let mean = self.config.return_within.as_secs_f64() / 3.0;
+        let history = &self.sessions.series_of(at).history;
+        let returns = (RETURNS * self.config.returns + history.returns) / (RETURNS + history.ends);
+        let density = returns.min(1.0) / mean * (-away.max(0.0) / mean).exp();
+        let nats = (density.ln() - chance) as f32;
+        Some((prev, Link { relation: Via::Recurrence, hops: 0, nats }))
+    }
+
+    /// The last firing of the same series, if it ended shortly before `at`.
+    fn returned(&self, at: u32) -> Option<u32> {
+        let episode = self.sessions.episode(at);
+        let prev = episode.prev;
+        if prev == NONE || self.forest.get(prev).is_none() {
+            return None;
+        }
+        let before = self.sessions.episode(prev);
+        let soon = episode.onset <= before.ended + self.config.return_within;
+        (!before.is_open() && soon).then_some(prev)
+    }
+
+    /// How much likelier than chance a link must be.
+    fn needed(&self, relation: Relation) -> f64 {
+        match relation {
+            Relation::SameService | Relation::DependsOn => self.config.link_nats,
+            _ => self.config.sideways_nats,
+        }
     }
 
     /// Breaks ties between parents: the later onset, then the larger fingerprint.

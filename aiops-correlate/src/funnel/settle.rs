@@ -163,6 +163,8 @@ impl Funnel {
     }
 
     fn closed_one(&mut self, at: u32) {
+        let of = self.sessions.episode(at).series as usize;
+        self.history.learn_return(&mut self.sessions.series[of].history, false);
         let group = self.forest.node(at).group;
         let members = self.forest.members(group);
         // Counted anew where that is cheap: an end may come twice, for the two parts of a split.
@@ -193,6 +195,7 @@ impl Funnel {
                 if self.groups[group as usize].open > 0 {
                     self.apply(group, IncidentChange::Reopen);
                     self.groups[group as usize].resolved_at = None;
+                    self.schedule(group, Timestamp::MAX);
                     self.note(group, Story::Reopened);
                     self.tell(group, News::Reopened);
                     self.await_silence(group);
@@ -217,9 +220,13 @@ impl Funnel {
         self.schedule(group, since + self.config.close_after);
     }
 
+    /// Makes sure that somebody looks again when members may have fallen silent. A time that is
+    /// planned already will do: it is planned anew then.
     fn await_silence(&mut self, group: u32) {
-        let due = self.silence_due(group);
-        self.schedule(group, due);
+        if self.groups[group as usize].due == Timestamp::MAX {
+            let due = self.silence_due(group);
+            self.schedule(group, due);
+        }
     }
 
     /// When the first open member would have been silent for too long.
@@ -513,6 +520,7 @@ impl Funnel {
         of.probability = probability;
         self.note(group, Story::Shown { probability });
         self.tell(group, News::Shown);
+        self.schedule(group, Timestamp::MAX);
         // What was taken for noise was none.
         let members = self.forest.members(group).to_vec();
         for at in members {
