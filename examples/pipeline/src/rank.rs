@@ -1,9 +1,12 @@
 //! Stage 4: who or what caused an incident, with what is known by now.
 
+use std::time::Duration;
+
 use aiops_core::{
-    Anomaly, Depends, Event, Incident, MetricKind, Ranking, SeriesKey, Timestamp, Topology,
+    Anomaly, Depends, Direction, Event, Incident, MetricKind, NodeKind, Ranking, SeriesKey,
+    Timestamp, Topology,
 };
-use aiops_rca::{Bayes, Context, RootCauseAnalyzer};
+use aiops_rca::{Bayes, Context, MetricInfo, RootCauseAnalyzer};
 
 use crate::observe::Observe;
 use crate::{Result, Settings};
@@ -40,6 +43,30 @@ impl<'a> Rank<'a> {
         Ok(Rank { seen, alarmed, topology, changes, symptoms, settings: settings.clone() })
     }
 
+    /// The metrics, with those of a host left to nobody when one of its guests uses more than
+    /// before: then the guest explains the host. A host in trouble whose guests use no more explains
+    /// itself, and stays a suspect.
+    fn without_driven_hosts(&self, infos: &[MetricInfo], anomalies: &[Anomaly]) -> Vec<MetricInfo> {
+        let uses_more = |service: &str| {
+            anomalies.iter().any(|anomaly| {
+                anomaly.series.service() == Some(service)
+                    && matches!(anomaly.kind, MetricKind::Cpu | MetricKind::Memory)
+                    && anomaly.direction == Direction::Above
+            })
+        };
+        let is_driven = |host: &str| {
+            let node =
+                self.topology.node_id(host).and_then(|id| Some((id, self.topology.node(id)?)));
+            node.is_some_and(|(id, node)| {
+                let guests = self.topology.neighbours(id, Depends::Dependents);
+                node.kind == NodeKind::Host
+                    && guests.iter().filter_map(|guest| self.topology.name(*guest)).any(uses_more)
+            })
+        };
+        let named = |info: &MetricInfo| info.service.clone().filter(|service| !is_driven(service));
+        infos.iter().map(|info| MetricInfo { service: named(info), ..info.clone() }).collect()
+    }
+
     /// Ranks the causes of `incident` by what was seen until `now`.
     ///
     /// # Errors
@@ -51,27 +78,50 @@ impl<'a> Rank<'a> {
         anomalies: &[Anomaly],
         now: Timestamp,
     ) -> Result<Ranking> {
-        let began = incident.onset;
+        let slack = self.settings.rank.bayes.prepare.alarm_delay;
+        let ours = |anomaly: &&Anomaly| {
+            let service = anomaly.series.service();
+            anomaly.onset >= incident.onset
+                && anomaly.onset <= now
+                && service.is_some_and(|service| incident.services.contains(service))
+        };
+        let seen = began(anomalies.iter().filter(ours).map(|anomaly| anomaly.onset).collect());
+        let (began, analyzer) = match seen {
+            Some(began) => (began, &self.seen),
+            None => (incident.onset, &self.alarmed),
+        };
         let metrics = &observe.metrics;
         let from = metrics.step_of(began - self.settings.normal).unwrap_or(0);
         let to = metrics.step_of(now).map_or(metrics.n_steps(), |step| step + 1);
         let window = metrics.slice(from, to)?;
-        let slack = self.settings.rank.bayes.prepare.alarm_delay;
-        let near = |onset: Timestamp| onset + slack >= began && onset <= now;
-        let is_seen = |anomaly: &Anomaly| near(anomaly.onset) && anomaly.onset <= began + slack;
-        let analyzer = if anomalies.iter().any(is_seen) { &self.seen } else { &self.alarmed };
-        let anomalies: Vec<Anomaly> =
-            anomalies.iter().filter(|anomaly| near(anomaly.onset)).cloned().collect();
+        let near = |anomaly: &&Anomaly| anomaly.onset + slack >= began && anomaly.onset <= now;
+        let anomalies: Vec<Anomaly> = anomalies.iter().filter(near).cloned().collect();
+        let infos = self.without_driven_hosts(&observe.infos, &anomalies);
         let known = self.changes.partition_point(|change| change.starts_at <= now);
         let context = Context {
             anomalies: &anomalies,
             changes: &self.changes[..known],
             symptoms: &self.symptoms,
             incident: Some(incident.id),
-            ..Context::new(&window, &observe.infos, self.topology, began)?
+            ..Context::new(&window, &infos, self.topology, began)?
         };
         Ok(analyzer.rank(&context)?)
     }
+}
+
+/// How long a burst of onsets takes that belong together.
+const BURST: Duration = Duration::from_secs(10);
+
+/// When it began: the first onset that a quarter of all onsets follow within [`BURST`]. `None`
+/// without any.
+///
+/// The very first one may be a coincidence; the beginning of an incident is a burst.
+fn began(mut onsets: Vec<Timestamp>) -> Option<Timestamp> {
+    onsets.sort_unstable();
+    let enough = onsets.len().div_ceil(4);
+    let follow =
+        |at: usize| onsets[at..].iter().take_while(|o| o.since(onsets[at]) <= BURST).count();
+    (0..onsets.len()).find(|&at| follow(at) >= enough).map(|at| onsets[at])
 }
 
 /// What users feel: errors and latency of the services that nobody in the topology calls.
@@ -88,4 +138,18 @@ fn symptoms(topology: &Topology, observe: &Observe<'_>) -> Vec<SeriesKey> {
             && info.service.as_deref().is_some_and(is_entry)
     });
     felt.map(|(key, _)| key.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_early_onset_is_not_the_beginning() {
+        let at = |seconds: &[i64]| seconds.iter().map(|s| Timestamp::from_secs(*s)).collect();
+        assert_eq!(began(at(&[100, 112, 112, 113, 113, 114])), Some(Timestamp::from_secs(112)));
+        assert_eq!(began(at(&[100])), Some(Timestamp::from_secs(100)), "there is nothing better");
+        assert_eq!(began(at(&[101, 100])), Some(Timestamp::from_secs(100)));
+        assert_eq!(began(vec![]), None);
+    }
 }

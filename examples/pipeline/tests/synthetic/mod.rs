@@ -116,7 +116,7 @@ pub(crate) fn incident() -> Files {
         ("gateway_latency_seconds_p95", "gateway", "gauge", "seconds", 0.05, 0.01, 0.9, 6),
         ("gateway_errors_total", "gateway", "counter", "", 0.2, 0.2, 9.0, 10),
         ("gateway_requests_total", "gateway", "counter", "", 60.0, 5.0, 55.0, 6),
-        ("api_latency_seconds_p95", "api", "gauge", "seconds", 0.03, 0.006, 0.8, 4),
+        ("api:latency_seconds:p95", "api", "gauge", "seconds", 0.03, 0.006, 0.8, 4),
         ("api_requests_in_flight", "api", "gauge", "", 3.0, 1.0, 55.0, 4),
         ("api_cpu_seconds_total", "api", "counter", "seconds", 0.3, 0.03, 0.3, 0),
         ("api_db_pool_in_use", "api", "gauge", "", 1.0, 0.4, 20.0, 3),
