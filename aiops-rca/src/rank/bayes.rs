@@ -157,7 +157,14 @@ impl Bayes {
         let unknown = config.magnitude.of_score(config.unknown_score, config.prepare.abnormal);
         let mut ranking = Ranking::from_weights(&*config.id, candidates, temper(unknown))?;
         ranking.incident = context.incident;
-        let case = Case { context, prepared, graph: &graph, weights: &weights, priors: &priors };
+        let case = Case {
+            context,
+            prepared,
+            graph: &graph,
+            weights: &weights,
+            priors: &priors,
+            temperature: config.temperature,
+        };
         evidence::explain(&case, &mut ranking, config.explained);
         Ok(ranking)
     }
@@ -216,6 +223,7 @@ pub(super) struct Case<'a> {
     pub(super) graph: &'a Graph<'a>,
     pub(super) weights: &'a [Weight],
     pub(super) priors: &'a [Prior],
+    pub(super) temperature: f64,
 }
 
 impl RootCauseAnalyzer for Bayes {

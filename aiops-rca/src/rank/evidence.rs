@@ -10,7 +10,14 @@ const SYMPTOMS: usize = 3;
 
 /// Writes out the evidence of the first `limit` candidates.
 pub(super) fn explain(case: &Case<'_>, ranking: &mut Ranking, limit: usize) {
-    let runner_up = ranking.candidates.get(1).map(|c| c.cause.to_string());
+    let runner_up = match ranking.candidates.as_slice() {
+        // Scores are tempered; what they are made of is compared.
+        [first, second, ..] => {
+            let ratio = (first.score / second.score).powf(case.temperature);
+            Some((second.cause.clone(), ratio))
+        }
+        _ => None,
+    };
     for (rank, candidate) in ranking.candidates.iter_mut().take(limit).enumerate() {
         let mut evidence = match &candidate.cause {
             Cause::Change { service, event, title } => {
@@ -31,8 +38,8 @@ pub(super) fn explain(case: &Case<'_>, ranking: &mut Ranking, limit: usize) {
             }
             cause => cause.service().map(|s| of_service(case, s)).unwrap_or_default(),
         };
-        if let (0, Some(other)) = (rank, &runner_up) {
-            evidence.extend(counterfactual(case, &candidate.cause, other));
+        if let (0, Some((other, ratio))) = (rank, &runner_up) {
+            evidence.push(counterfactual(&candidate.cause, other, *ratio));
         }
         candidate.evidence = evidence;
     }
@@ -155,15 +162,13 @@ fn shortest(topology: &Topology, from: NodeId, to: NodeId) -> Option<Vec<String>
         .then(|| way.iter().filter_map(|n| topology.name(*n)).map(str::to_owned).collect())
 }
 
-fn counterfactual(case: &Case<'_>, cause: &Cause, other: &str) -> Option<Evidence> {
-    let service = cause.service()?;
-    let index = case.prepared.suspect(service)?;
-    let metric = case.weights[index].by.map(|d| case.prepared.deviations[d].metric())?;
-    let sentence = match cause {
-        Cause::Change { title, .. } => {
-            format!("had {title:?} been made after the onset, {other} would come first")
-        }
-        _ => format!("had {metric} of {service} stayed normal, {other} would come first"),
+/// How much less the evidence against the first would have to weigh for the second to lead.
+fn counterfactual(cause: &Cause, other: &Cause, ratio: f64) -> Evidence {
+    let sentence = match ratio.is_finite() {
+        true => format!(
+            "{other} would come first if what speaks against {cause} weighed {ratio:.1} times less"
+        ),
+        false => format!("nothing else comes near {cause}"),
     };
-    Some(Evidence::Counterfactual { sentence })
+    Evidence::Counterfactual { sentence }
 }
