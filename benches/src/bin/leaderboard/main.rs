@@ -10,12 +10,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
 mod args;
+mod correlate;
 mod detect;
 mod discovery;
 mod rca;
 mod rca_data;
 mod registry;
 mod speed;
+mod speed_correlate;
 mod speed_detect;
 mod speed_observe;
 mod speed_rca;
