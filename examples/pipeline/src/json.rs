@@ -60,6 +60,8 @@ struct IncidentPart<'a> {
     state: &'static str,
     severity: Severity,
     onset_ms: i64,
+    /// When it began as far as ranking could tell: the burst of onsets.
+    began_ms: i64,
     shown_ms: Option<i64>,
     resolved_ms: Option<i64>,
     services: &'a BTreeSet<String>,
@@ -147,6 +149,7 @@ fn incident(story: &IncidentStory) -> IncidentPart<'_> {
         state: state.name(),
         severity: *severity,
         onset_ms: onset.as_millis(),
+        began_ms: story.began().as_millis(),
         shown_ms: shown_at.map(Timestamp::as_millis),
         resolved_ms: resolved_at.map(Timestamp::as_millis),
         services: &story.incident.services,

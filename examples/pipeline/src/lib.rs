@@ -83,9 +83,10 @@ pub fn replay(
             if earlier.last().is_some_and(|last| now.since(last.at) < settings.rank_every) {
                 continue;
             }
-            let ranking =
+            let ranked =
                 watch.time("rank", || rank.rank(&incident, &observe, &detect.anomalies, now))?;
-            earlier.push(RankedAt { at: now, ranking: ranking.clone() });
+            earlier.push(ranked.clone());
+            let ranking = ranked.ranking;
             let alerts = correlate.alerts_of(&incident);
             let situation = Situation { incident, ranking, alerts };
             watch.time("act", || act.consider(situation, now))?;

@@ -100,7 +100,7 @@ fn timeline(story: &Story, main: &IncidentStory, out: &mut dyn Write) -> fmt::Re
     }
     // New members are the alerts above.
     let told = about.timeline.iter().filter(|entry| entry.reason.code != "attention");
-    lines.extend(told.map(|entry| (entry.at, entry.reason.to_string())));
+    lines.extend(told.map(|entry| (entry.at, format!("group:  {}", entry.reason))));
     let mut leader = None;
     for ranked in &main.rankings {
         let Some(top) = ranked.ranking.top() else { continue };
@@ -114,9 +114,9 @@ fn timeline(story: &Story, main: &IncidentStory, out: &mut dyn Write) -> fmt::Re
         lines.push((plan.made_at, format!("plan:   {}, {}", plan.runbook, plan.approval.answer)));
     }
     lines.sort_by_key(|(at, _)| *at);
-    writeln!(out, "\nTime line (UTC, seconds since the first onset)")?;
+    writeln!(out, "\nTime line (UTC, seconds since it began)")?;
     for (at, text) in lines {
-        writeln!(out, "  {} {:>+5.0} s  {text}", words::clock(at), at.seconds_after(about.onset))?;
+        writeln!(out, "  {} {:>+5.0} s  {text}", words::clock(at), at.seconds_after(main.began()))?;
     }
     Ok(())
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use aiops_core::{
-    Anomaly, Depends, Direction, Event, Incident, MetricKind, NodeKind, Ranking, SeriesKey,
-    Timestamp, Topology,
+    Anomaly, Depends, Direction, Event, Incident, MetricKind, NodeKind, SeriesKey, Timestamp,
+    Topology,
 };
 use aiops_rca::{Bayes, Context, MetricInfo, RootCauseAnalyzer};
 
 use crate::observe::Observe;
+use crate::story::RankedAt;
 use crate::{Result, Settings};
 
 /// The analyzer and what it is given beside the metrics.
@@ -67,7 +68,7 @@ impl<'a> Rank<'a> {
         infos.iter().map(|info| MetricInfo { service: named(info), ..info.clone() }).collect()
     }
 
-    /// Ranks the causes of `incident` by what was seen until `now`.
+    /// Ranks the causes of `incident` by what was seen until `now`, and says when it began.
     ///
     /// # Errors
     /// Those of the analyzer.
@@ -77,7 +78,7 @@ impl<'a> Rank<'a> {
         observe: &Observe<'_>,
         anomalies: &[Anomaly],
         now: Timestamp,
-    ) -> Result<Ranking> {
+    ) -> Result<RankedAt> {
         let slack = self.settings.rank.bayes.prepare.alarm_delay;
         let ours = |anomaly: &&Anomaly| {
             let service = anomaly.series.service();
@@ -105,7 +106,7 @@ impl<'a> Rank<'a> {
             incident: Some(incident.id),
             ..Context::new(&window, &infos, self.topology, began)?
         };
-        Ok(analyzer.rank(&context)?)
+        Ok(RankedAt { at: now, began, ranking: analyzer.rank(&context)? })
     }
 }
 

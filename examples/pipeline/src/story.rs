@@ -115,6 +115,9 @@ pub struct IncidentStory {
 pub struct RankedAt {
     /// When.
     pub at: Timestamp,
+    /// When the incident began, as far as could be told by then: the burst of onsets, which the
+    /// very first alert may precede by chance.
+    pub began: Timestamp,
     /// What it said.
     pub ranking: Ranking,
 }
@@ -128,6 +131,11 @@ impl IncidentStory {
             ActionStory::NotReached(_) => last,
         };
         decisive.or(last).map(|ranked| &ranked.ranking)
+    }
+
+    /// When it began, as far as could be told in the end.
+    pub fn began(&self) -> Timestamp {
+        self.rankings.last().map_or(self.incident.onset, |ranked| ranked.began)
     }
 
     /// The most probable cause of [`ranking`](Self::ranking).

@@ -187,11 +187,11 @@ pub fn story(incident: &IncidentStory) -> String {
         n => format!("{n} services were in trouble"),
     };
     let lasted = match about.resolved_at {
-        Some(over) => format!("for {}", span(over.seconds_after(about.onset))),
+        Some(over) => format!("for {}", span(over.seconds_after(incident.began()))),
         None => "until the recording ends".to_owned(),
     };
     let Some(top) = incident.top() else {
-        return format!("{services} {lasted}, from {} on.", clock(about.onset));
+        return format!("{services} {lasted}, from {} on.", clock(incident.began()));
     };
     let first = match top.cause {
         Cause::Change { .. } => format!("the change “{}”", top.cause),
@@ -204,7 +204,7 @@ pub fn story(incident: &IncidentStory) -> String {
     let sign = sign.map(|sign| format!(" There, {sign}.")).unwrap_or_default();
     format!(
         "{services} {lasted}, from {} on; most probably because of {first} ({}).{sign}",
-        clock(about.onset),
+        clock(incident.began()),
         percent(top.probability),
     )
 }

@@ -48,7 +48,7 @@ fn steps(story: &Story, incident: &IncidentStory) -> Range<usize> {
         frame.step_of(time).unwrap_or(if time < frame.start() { 0 } else { frame.n_steps() })
     };
     let minute = |minutes: u64| std::time::Duration::from_secs(60 * minutes);
-    let onset = incident.incident.onset;
+    let onset = incident.began();
     let over = incident.incident.resolved_at.map_or(onset + minute(8), |over| over + minute(1));
     at(onset - minute(4))
         ..(at(over.min(onset + minute(14))).max(at(onset) + 1).min(frame.n_steps()))
@@ -136,7 +136,7 @@ fn chart(
         x(offset / story.metrics.step().as_secs_f64())
     };
     let inside = |x: f64| (LEFT..=WIDTH - RIGHT).contains(&x);
-    let onset = at(incident.incident.onset);
+    let onset = at(incident.began());
     let mut labels = key.labels.clone();
     labels.remove("service");
     let flagged: Vec<_> =
@@ -191,7 +191,7 @@ fn chart(
 /// Minutes before and after the onset, as labels with their places in steps.
 fn minutes(story: &Story, incident: &IncidentStory, steps: &Range<usize>) -> Vec<(String, f64)> {
     let per_minute = 60.0 / story.metrics.step().as_secs_f64();
-    let from = story.metrics.time(steps.start).seconds_after(incident.incident.onset) / 60.0;
+    let from = story.metrics.time(steps.start).seconds_after(incident.began()) / 60.0;
     let to = from + steps.len() as f64 / per_minute;
     let every = if to - from > 12.0 { 4 } else { 2 };
     (from.ceil() as i64..=to.floor() as i64)

@@ -106,10 +106,10 @@ fn header(story: &Story, incident: Option<&IncidentStory>) -> Markup {
 
 fn facts(story: &Story, incident: &IncidentStory) -> Markup {
     let about = &incident.incident;
-    let after = |at: aiops_core::Timestamp| words::span(at.seconds_after(about.onset));
+    let after = |at: aiops_core::Timestamp| words::span(at.seconds_after(incident.began()));
     html! {
         dl.facts {
-            div { dt { "Began" } dd { (words::clock(about.onset)) small { " UTC" } } }
+            div { dt { "Began" } dd { (words::clock(incident.began())) small { " UTC" } } }
             @if let Some(shown) = about.shown_at { div { dt { "Shown after" } dd { (after(shown)) } } }
             div {
                 dt { "Lasted" }

@@ -25,7 +25,7 @@ enum Row<'a> {
 
 /// The time line around an incident.
 pub(super) fn timeline(story: &Story, incident: &IncidentStory) -> Markup {
-    let onset = incident.incident.onset;
+    let onset = incident.began();
     let begins = (onset - Duration::from_secs(150)).max(story.start);
     let over = incident.incident.resolved_at.unwrap_or(onset + Duration::from_secs(480));
     let ends =
@@ -170,6 +170,9 @@ fn rows<'a>(
     services.sort_by_key(|(name, _)| (position.get(*name).copied().unwrap_or(usize::MAX), *name));
     let mut rows = Vec::new();
     for (service, (recorded, detected)) in services {
+        if recorded.is_empty() && detected.is_empty() {
+            continue;
+        }
         rows.push(Row::Heading(service));
         let mut recorded: Vec<_> = recorded.into_iter().collect();
         recorded.sort_by_key(|(name, firings)| (firings.first().map(|f| f.alert.starts_at), *name));
@@ -183,7 +186,7 @@ fn rows<'a>(
 
 /// What was decided, and when.
 fn decisions(incident: &IncidentStory) -> Vec<(Timestamp, String, &'static str)> {
-    let mut decisions = vec![(incident.incident.onset, "first onset".to_owned(), "onset")];
+    let mut decisions = vec![(incident.began(), "it began".to_owned(), "onset")];
     if let Some(shown) = incident.incident.shown_at {
         decisions.push((shown, "incident shown".to_owned(), "shown"));
     }
