@@ -11,7 +11,10 @@
 //!   metric measures ([`SeriesInfo`]), turns counters into rates and interns series to dense ids.
 //! - The [`Inbox`] holds the result in columns that a bank of detectors takes as they are.
 //!
-//! No socket, no runtime and no clock: a body and the time of its arrival are arguments.
+//! - An [`Intake`] knows which request of which sender is for which decoder, and what to answer; the
+//!   feature `http` puts a server around it.
+//!
+//! No socket, no runtime and no clock by default: a body and the time of its arrival are arguments.
 //!
 //! ```
 //! use aiops_core::{MetricKind, Timestamp};
@@ -34,8 +37,12 @@
 mod alert_identity;
 pub mod decode;
 mod error;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
 mod identity;
 mod inbox;
+mod intake;
 mod limits;
 mod normalise;
 mod proto;
@@ -48,6 +55,7 @@ mod wire;
 
 pub use error::{Error, Result};
 pub use inbox::Inbox;
+pub use intake::{Intake, IntakeAnswer, IntakeRequest};
 pub use limits::Limits;
 pub use normalise::{
     KindRule, MappingTable, Normaliser, NormaliserConfig, NormaliserCounts, NormalisingSink,
