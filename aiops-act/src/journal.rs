@@ -17,6 +17,7 @@ use crate::audit::{AuditRecord, Head};
 use crate::book::Book;
 use crate::canonical::Digest;
 use crate::error::{Error, Result};
+use crate::escalate::Page;
 use crate::machine::{Event, Run, State, Transition};
 use crate::notify::Message;
 use crate::plan::RunId;
@@ -32,6 +33,7 @@ const AUDIT_HEAD: &str = "act/audit/head";
 const AUDIT_LOG: &str = "act/audit";
 const RUNS: &str = "act/run/";
 const OUTBOX: &str = "act/outbox/";
+const PAGES: &str = "act/page/";
 
 fn run_key(run: RunId) -> String {
     format!("{RUNS}{run}")
@@ -41,6 +43,9 @@ fn owner_key(run: RunId) -> String {
 }
 fn incident_key(incident: IncidentId) -> String {
     format!("act/incident/{incident}")
+}
+fn page_key(run: RunId) -> String {
+    format!("{PAGES}{run}")
 }
 fn journal_log(run: RunId) -> String {
     format!("act/journal/{run}")
@@ -97,6 +102,13 @@ pub(crate) struct Pending {
     pub(crate) not_before: Timestamp,
 }
 
+/// A page with the message that it brings from level to level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredPage {
+    pub(crate) page: Page,
+    pub(crate) message: Message,
+}
+
 /// The lost race of a commit.
 #[derive(Debug)]
 pub(crate) enum CommitError {
@@ -129,6 +141,8 @@ pub(crate) struct Commit {
     pub(crate) event: Event,
     pub(crate) transition: Transition,
     pub(crate) messages: Vec<Pending>,
+    /// Who is paged level by level, if anybody is.
+    pub(crate) page: Option<StoredPage>,
     pub(crate) book: BookChange,
     /// The new owner; `None` leaves it as it is.
     pub(crate) owner: Option<Owner>,
@@ -317,7 +331,7 @@ impl Journal {
 
     /// Makes a transition durable.
     pub(crate) fn commit(&self, from: &Loaded, commit: &Commit) -> Result<Loaded, CommitError> {
-        let Commit { event, transition, messages, book, owner, at } = commit;
+        let Commit { event, transition, messages, page, book, owner, at } = commit;
         let (run, at) = (&transition.run, *at);
         let id = run.plan.run;
         let journal = JournalRecord { at, event: Some(event.clone()), revision: run.revision };
@@ -336,6 +350,11 @@ impl Journal {
             if run.ending().is_some() {
                 batch = batch.delete(incident_key(run.plan.incident)).delete(owner_key(id));
             }
+            // A run that needs a person is paged until somebody takes it; one that goes on is not.
+            batch = match page {
+                Some(page) => batch.put(page_key(id), encode(page)),
+                None => batch.delete(page_key(id)),
+            };
             for (n, pending) in messages.iter().enumerate() {
                 let key = format!("{OUTBOX}{id}/{:010}/{n}", run.revision);
                 batch = batch.put(key, encode(pending));
@@ -432,6 +451,53 @@ impl Journal {
         }
     }
 
+    /// Pages that are out, with their runs.
+    pub(crate) fn pages(&self) -> Result<Vec<(Vec<u8>, Version, StoredPage)>> {
+        let entries = self
+            .store
+            .scan(PAGES.as_bytes(), None, 1_000)
+            .map_err(Error::store("reading the pages"))?;
+        entries.into_iter().map(|e| Ok((e.key, e.version, decode("page", &e.value)?))).collect()
+    }
+
+    /// Writes a page that moved to another level, with the messages of that level. A lost race means
+    /// that another engine did the same.
+    pub(crate) fn move_page(
+        &self,
+        key: &[u8],
+        version: Version,
+        page: &StoredPage,
+        messages: &[Pending],
+    ) -> Result<()> {
+        let mut batch = Batch::new().expect(key, version).put(key, encode(page));
+        for pending in messages {
+            let id = pending.message.run;
+            let key = format!("{OUTBOX}{id}/page/{}/{}", pending.message.key, pending.route);
+            batch = batch.put(key, encode(pending));
+        }
+        match self.store.commit(batch) {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(source) => Err(Error::Store { operation: "escalating", source }),
+        }
+    }
+
+    /// Somebody takes a page, audited.
+    pub(crate) fn acknowledge(&self, run: RunId, by: &str, at: Timestamp) -> Result<Head> {
+        let key = page_key(run);
+        for _ in 0..TRIES {
+            let stored: Option<(StoredPage, Version)> = self.read(&key)?;
+            let (mut stored, version) = stored.ok_or(Error::UnknownRun(run))?;
+            stored.page.acknowledge(by);
+            let fill = |batch: Batch| batch.expect(&*key, version).put(&*key, encode(&stored));
+            match self.audited(Some(run), "acknowledged", &json!({"by": by}), at, fill) {
+                Err(Error::Store { source: StoreError::Conflict { .. }, .. }) => {}
+                done => return done,
+            }
+        }
+        Err(busy())
+    }
+
     /// How long after `now` an owner may go on without writing.
     pub(crate) fn lease_until(&self, ttl: Duration) -> Result<Timestamp> {
         Ok(self.now()? + ttl)
@@ -476,13 +542,13 @@ fn audit_body(event: &Event, transition: &Transition) -> Value {
     body
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     // Our own types serialise: their maps have string keys and their numbers are finite or null.
     let stored = Stored { format: FORMAT, value };
     serde_json::to_vec(&stored).expect("a record of this crate is JSON")
 }
 
-fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
     let damaged = |reason: String| Error::Damaged { what: what.to_owned(), reason };
     let stored: Stored<T> = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
     if stored.format != FORMAT {

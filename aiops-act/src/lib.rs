@@ -128,6 +128,7 @@ pub mod book;
 pub mod canonical;
 pub mod engine;
 mod error;
+pub mod escalate;
 pub mod executor;
 pub mod gates;
 #[cfg(feature = "http")]
@@ -146,6 +147,9 @@ mod situation;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 pub mod timer;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod token;
 pub mod trust;
 pub mod verify;
 mod world;

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use aiops_core::{
-    Batch, Entry, IncidentId, Record, Severity, Store, StoreError, Timestamp, Version, Versioned,
+    Batch, Candidate, Cause, Edge, EdgeKind, Entry, Fingerprint, Incident, IncidentId,
+    IncidentState, NodeKind, Ranking, Record, Severity, Store, StoreError, Timestamp, Topology,
+    Version, Versioned,
 };
 use serde_json::Value;
 
@@ -18,6 +20,7 @@ use crate::executor::{Call, Permit, Probe, StepError, StepExecutor};
 use crate::machine::NoticeKind;
 use crate::notify::{Message, Notifier, SendError};
 use crate::plan::RunId;
+use crate::situation::Situation;
 
 /// When a [`CrashingStore`] stops in relation to the write that kills it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,6 +215,78 @@ pub async fn check_notifier(notifier: &dyn Notifier) {
         Ok(()) | Err(SendError::Never { .. }) => {}
         Err(later) => panic!("a text that is too long will not get shorter: {later}"),
     }
+}
+
+/// Hands outside bytes to the decoder of that name: `runbook`, `journal` or, with the feature `http`,
+/// `token`. Whatever they are, nothing panics, and what was read is read again the same.
+///
+/// # Panics
+/// When that does not hold, or no decoder has that name.
+pub fn check_bytes(decoder: &str, bytes: &[u8]) {
+    match decoder {
+        "runbook" => {
+            if let Ok(runbook) = crate::Runbook::parse(bytes) {
+                let json = serde_json::to_vec(&runbook).expect("a runbook is JSON");
+                let again = crate::Runbook::parse(&json).expect("what was written is read");
+                assert_eq!(again.hash(), runbook.hash(), "one document, one hash");
+                let _ = runbook.is_valid_at(Timestamp::EPOCH);
+            }
+        }
+        "journal" => {
+            if let Ok(record) = crate::journal::decode::<crate::JournalRecord>("record", bytes) {
+                let text = crate::journal::encode(&record);
+                let again = crate::journal::decode("record", &text).expect("it is read again");
+                assert_eq!(record, again);
+            }
+        }
+        #[cfg(feature = "http")]
+        "token" => {
+            let secret = crate::secret::Secret::new("0".repeat(32));
+            let tokens = crate::token::Tokens::new(secret).expect("the secret is long enough");
+            let text = String::from_utf8_lossy(bytes);
+            assert!(tokens.answer(&text, "fuzz", Timestamp::EPOCH).is_err(), "nobody signed it");
+        }
+        other => panic!("no decoder is called {other:?}"),
+    }
+}
+
+/// An incident of a small shop in which `service` is the cause with this probability, and the topology
+/// of the shop: gateway -> api -> postgres, redis. The rest of the probability is unknown.
+///
+/// # Panics
+/// When the probability is not between 0 and 1.
+#[must_use]
+pub fn shop_incident(
+    service: &str,
+    probability: f64,
+    now: Timestamp,
+) -> (Situation, Arc<Topology>) {
+    let mut topology = Topology::new();
+    let mut node = |name| topology.upsert_node(name, NodeKind::Service, now);
+    let [gateway, api, postgres, redis] = ["gateway", "api", "postgres", "redis"].map(&mut node);
+    for (from, to) in [(gateway, api), (api, postgres), (api, redis)] {
+        let edge = Edge::new(EdgeKind::Calls, "shop", now);
+        topology.upsert_edge(from, to, edge).expect("both ends were just made");
+    }
+    let incident = Incident {
+        id: IncidentId::of("", Fingerprint::from_u64(1), now),
+        tenant: String::new(),
+        state: IncidentState::Open,
+        onset: now,
+        shown_at: Some(now),
+        resolved_at: None,
+        severity: Severity::Critical,
+        title: format!("{service} is in trouble"),
+        alerts: Vec::new(),
+        services: [service.to_owned()].into(),
+        events: Vec::new(),
+        timeline: Vec::new(),
+    };
+    let cause = Cause::Service { service: service.to_owned() };
+    let candidate = Candidate { cause, probability: 0.0, score: probability, evidence: Vec::new() };
+    let ranking = Ranking::from_weights("shop", vec![candidate], 1.0 - probability)
+        .expect("a probability is between 0 and 1");
+    (Situation::new(incident, ranking), Arc::new(topology))
 }
 
 /// A message for tests of notifiers.

@@ -9,9 +9,10 @@ use super::Engine;
 use crate::approver::Request;
 use crate::book::Closing;
 use crate::error::{Error, Result};
+use crate::escalate::Page;
 use crate::gates::{GateReport, Passage};
-use crate::journal::{BookChange, Commit, CommitError, Loaded, Pending};
-use crate::machine::{Do, Event, Run, State, Transition};
+use crate::journal::{BookChange, Commit, CommitError, Loaded, Pending, StoredPage};
+use crate::machine::{Do, Event, NoticeKind, Run, State, Transition};
 use crate::notify::Message;
 use crate::plan::RunId;
 use crate::timer::WaitFor;
@@ -165,12 +166,13 @@ impl Engine {
             BookChange::None => self.book_change(loaded, &transition, at),
             given => given,
         };
-        let messages = self.messages(&transition, at);
+        let (messages, page) = self.messages(&transition, at);
         let (engine, from) = (self.clone(), loaded.clone());
         let next = self
             .blocking(move |journal| {
                 let owner = Some(engine.owner(journal)?);
-                journal.commit(&from, &Commit { event, transition, messages, book, owner, at })
+                journal
+                    .commit(&from, &Commit { event, transition, messages, page, book, owner, at })
             })
             .await;
         let next = match next {
@@ -193,9 +195,9 @@ impl Engine {
                 .apply(event.clone(), at, &self.0.config.approval)
                 .map_err(|late| Error::TooLate { reason: late.reason })?;
             let book = self.book_change(&loaded, &transition, at);
-            let messages = self.messages(&transition, at);
+            let (messages, page) = self.messages(&transition, at);
             let event = event.clone();
-            let commit = Commit { event, transition, messages, book, owner: None, at };
+            let commit = Commit { event, transition, messages, page, book, owner: None, at };
             let committed = self.blocking(move |journal| journal.commit(&loaded, &commit)).await;
             match committed {
                 Ok(loaded) => {
@@ -241,10 +243,18 @@ impl Engine {
         }))
     }
 
-    fn messages(&self, transition: &Transition, at: Timestamp) -> Vec<Pending> {
+    /// What people hear of a transition, and whom it pages level by level. With an escalation policy,
+    /// what needs a person goes to its levels, and everything else to the routes of the runbook.
+    fn messages(
+        &self,
+        transition: &Transition,
+        at: Timestamp,
+    ) -> (Vec<Pending>, Option<StoredPage>) {
         let run = &transition.run;
         let wanted = &run.plan.runbook.document().notify;
         let mut messages = Vec::new();
+        let mut page = None;
+        let escalates = !self.0.config.escalation.levels.is_empty();
         for notice in &transition.notices {
             let message = Message {
                 key: format!("{}:{}:{}", run.plan.incident, run.plan.run, notice.kind.name()),
@@ -256,6 +266,10 @@ impl Engine {
                 because: notice.because.clone(),
                 at,
             };
+            if escalates && notice.kind == NoticeKind::NeedsHuman {
+                page = Some(StoredPage { page: Page::new(at), message });
+                continue;
+            }
             for notifier in &self.0.notifiers {
                 let route = notifier.name();
                 if wanted.is_empty() || wanted.iter().any(|w| w == route) {
@@ -268,7 +282,7 @@ impl Engine {
                 }
             }
         }
-        messages
+        (messages, page)
     }
 
     /// Checks the gates; if they are open after an approval, takes lease and rate slot in the

@@ -27,6 +27,7 @@ use crate::audit::{AuditRecord, Head, HeadSink};
 use crate::book::Book;
 use crate::canonical::Digest;
 use crate::error::{Error, Result};
+use crate::escalate::EscalationPolicy;
 use crate::executor::StepExecutor;
 use crate::gates::GateConfig;
 use crate::journal::{Journal, JournalRecord, Owner};
@@ -53,6 +54,8 @@ pub struct EngineConfig {
     pub gates: GateConfig,
     /// When a remedy may run without asking.
     pub trust: TrustPolicy,
+    /// Who is paged when a run needs a person.
+    pub escalation: EscalationPolicy,
     /// How long an engine that has gone silent keeps its runs. Default 30 s: longer than a pause of
     /// the process, shorter than anyone's patience.
     #[serde(with = "crate::runbook::duration")]
@@ -75,6 +78,7 @@ impl Default for EngineConfig {
             approval: ApprovalPolicy::default(),
             gates: GateConfig::default(),
             trust: TrustPolicy::default(),
+            escalation: EscalationPolicy::default(),
             lease_ttl: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             mode_hold: Duration::from_secs(60),
@@ -157,11 +161,13 @@ impl EngineBuilder {
             approval,
             gates,
             trust,
+            escalation,
             lease_ttl,
             poll,
             mode_hold,
             delivery_timeout,
         } = self.config;
+        let routes: Vec<&str> = self.notifiers.iter().map(|n| n.name()).collect();
         for (field, value) in
             [("lease_ttl", lease_ttl), ("poll", poll), ("delivery_timeout", delivery_timeout)]
         {
@@ -178,6 +184,7 @@ impl EngineBuilder {
             approval: approval.build()?,
             gates: gates.build()?,
             trust: trust.build()?,
+            escalation: escalation.build(&routes)?,
             lease_ttl,
             poll,
             mode_hold,
@@ -330,6 +337,17 @@ impl Engine {
     /// It has begun, or the store failed.
     pub async fn cancel(&self, run: RunId, by: &str) -> Result<Run> {
         self.record(run, Event::Cancelled { by: by.to_owned() }).await
+    }
+
+    /// Somebody takes a run that needs a person: nobody else is paged for it.
+    ///
+    /// # Errors
+    /// Nobody is being paged for it, or the store failed.
+    pub async fn acknowledge(&self, run: RunId, by: &str) -> Result<()> {
+        let (by, at) = (by.to_owned(), self.0.clock.now());
+        let done = self.blocking(move |journal| journal.acknowledge(run, &by, at)).await;
+        self.publish(self.note(done)?);
+        Ok(())
     }
 
     /// Presses the kill switch: nothing starts, and runs in the middle stop before their next

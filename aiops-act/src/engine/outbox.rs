@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::error::Result;
+use crate::journal::Pending;
 use crate::notify::SendError;
 
 /// Pause before the second attempt; doubled each time.
@@ -23,11 +24,13 @@ pub struct Delivered {
 }
 
 impl Engine {
-    /// Tries every message that is due, once.
+    /// Pages the next level where nobody acknowledged in time, and tries every message that is due,
+    /// once. Call it every few seconds.
     ///
     /// # Errors
     /// The store failed.
     pub async fn deliver(&self) -> Result<Delivered> {
+        self.escalate().await?;
         let mut delivered = Delivered::default();
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -62,6 +65,28 @@ impl Engine {
                 self.blocking(move |journal| journal.settle(&key, version, later.as_ref())).await?;
             }
         }
+    }
+
+    /// Brings every page that is due to its next level.
+    async fn escalate(&self) -> Result<()> {
+        let pages = self.blocking(|journal| journal.pages()).await?;
+        let now = self.0.clock.now();
+        for (key, version, mut stored) in pages {
+            let routes = stored.page.tick(&self.0.config.escalation, now);
+            if routes.is_empty() {
+                continue;
+            }
+            let level = stored.page.level.unwrap_or_default();
+            let mut message = stored.message.clone();
+            // Another level is another message: its receivers have not seen it.
+            message.key = format!("{}:{}:{level}", message.key, stored.page.rounds);
+            let pending =
+                |route| Pending { route, message: message.clone(), attempts: 0, not_before: now };
+            let messages: Vec<Pending> = routes.into_iter().map(pending).collect();
+            self.blocking(move |journal| journal.move_page(&key, version, &stored, &messages))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn send(&self, route: &str, message: &crate::notify::Message) -> Result<(), SendError> {

@@ -8,6 +8,7 @@ mod output;
 #[cfg_attr(docsrs, doc(cfg(feature = "process")))]
 pub mod process;
 pub mod scripted;
+mod simple;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use output::{Clip, Clipper, MAX_OUTPUT, Output};
+pub use simple::{ManualExecutor, WaitExecutor};
 
 use crate::approve::Approved;
 use crate::canonical::Digest;

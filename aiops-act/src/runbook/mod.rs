@@ -36,6 +36,7 @@
 pub(crate) mod calendar;
 pub(crate) mod duration;
 pub mod expr;
+mod json_schema;
 mod library;
 mod params;
 mod parse;
@@ -49,6 +50,7 @@ use std::sync::Arc;
 use aiops_core::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use json_schema::JSON_SCHEMA;
 pub use library::{Library, LibraryError};
 pub use params::ParamError;
 pub use parse::{DocumentError, MAX_DOCUMENT};

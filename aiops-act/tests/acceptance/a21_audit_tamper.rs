@@ -30,7 +30,7 @@ async fn acceptance_21_audit_tamper() {
         let flips: [Flip; 7] = [
             |r| r.what.push('x'),
             |r| r.body["by"] = "mallory".into(),
-            |r| r.at = r.at + std::time::Duration::from_nanos(1),
+            |r| r.at += std::time::Duration::from_nanos(1),
             |r| r.run = None,
             |r| r.seq += 1,
             |r| r.prev = Digest::of_bytes(b"x"),
