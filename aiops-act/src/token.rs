@@ -129,7 +129,7 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
     let byte = |i: usize| u8::from_str_radix(text.get(i..i + 2)?, 16).ok();
