@@ -88,7 +88,7 @@ pub struct Calibrator {
 
 const BINS: usize = 256;
 const PER_OCTAVE: f64 = 8.0;
-const ENOUGH_FOR_A_TAIL: f64 = 100.0;
+const ENOUGH_FOR_A_TAIL: f64 = 200.0;
 
 impl Calibrator {
     /// The chance of a score at least this high when all is as before; `None` while warming up.
@@ -115,7 +115,7 @@ impl Calibrator {
             };
         }
         let rank = (reached + 0.5) / (self.total + 1.0);
-        let enough = (self.config.tail * self.total).clamp(10.0, 50.0);
+        let enough = (self.config.tail * self.total).clamp(20.0, 50.0);
         // The highest scores of a few say too little about a tail to go beyond them.
         if reached >= enough || self.total < ENOUGH_FOR_A_TAIL {
             return Some(rank);

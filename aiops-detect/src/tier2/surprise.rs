@@ -123,9 +123,9 @@ fn lasting(config: &SurpriseConfig) -> HoldRule {
 /// was last seen. The score is the sudden part plus `lasting` times the lasting one, in the unit of
 /// the series. Dividing by a local scale was tried and hurts: a burst inflates its own scale.
 ///
-/// The **p-value is of the recent deviation** from the long median, an exponentially weighted mean of
-/// span `recent`, calibrated on the series' own past ([`Calibrator`]), not of the held score: flags end
-/// with the anomaly, the score lingers.
+/// The **p-value is of the recent deviation**, not of the held score: the exponentially weighted mean
+/// of span `recent` of the deviation from the long median, plus half of that from the short one,
+/// calibrated on the series' own past ([`Calibrator`]). Flags end with the anomaly, the score lingers.
 ///
 /// A gap is answered with [`State::Gap`] and changes only the clock. Values are taken as at most 1e100
 /// in size. Time O(log w) comparisons and a short move, memory about 10 KiB with the defaults.
@@ -207,6 +207,15 @@ struct Parts {
     cut: [f64; 2],
     average: f64,
     recent: f64,
+    /// Uncut, from the short median.
+    near: f64,
+}
+
+impl Parts {
+    /// What the p-value is about.
+    fn departure(&self) -> f64 {
+        self.recent + 0.5 * self.near
+    }
 }
 
 impl Surprise {
@@ -228,11 +237,11 @@ impl Surprise {
         };
         let average = averaged(self.average, self.config.span);
         let recent = averaged(self.recent, self.config.recent);
-        Parts { value, expected, cut, average, recent }
+        Parts { value, expected, cut, average, recent, near: deviations[1] }
     }
 
     fn verdict(&self, parts: &Parts, score: f64) -> Verdict {
-        let now = parts.recent;
+        let now = parts.departure();
         let rate = self.config.false_positive_rate;
         let p_value = self.calibrator.p_value(now).unwrap_or(1.0);
         let half_band = BAND * self.means[0];
@@ -264,7 +273,7 @@ impl Surprise {
         let sudden = self.sudden.push(parts.cut[0] + parts.cut[1]);
         let lasting = self.lasting.push(parts.average);
         if self.seen >= FIRST {
-            self.calibrator.learn(parts.recent);
+            self.calibrator.learn(parts.departure());
         }
         self.seen += 1;
         let weight = 1.0 / (self.seen as f64).min(MEMORY);
