@@ -81,7 +81,7 @@ const MAX_NEAR: usize = 128;
 /// Shared dependencies and hosts with more members than this say nothing.
 const MAX_FAN: usize = 48;
 /// Sharers of a dependency or a host up to which each keeps its full chance.
-const CROWD: f32 = 6.0;
+const CROWD: f32 = 4.0;
 
 impl Neighbourhood {
     /// Whether this was compiled from `topology` as it is.
@@ -186,40 +186,37 @@ impl Graph {
 
     /// Everything near `service`, each neighbour once with its strongest relation.
     fn near(&self, service: u32) -> Vec<Near> {
-        let mut best: BTreeMap<u32, (u8, Relation, u8)> = BTreeMap::new();
-        let mut offer = |to: u32, rank: u8, relation: Relation, hops: u8| {
+        // Rank of the relation, and among how many the dependency or host is shared.
+        let mut best: BTreeMap<u32, (u8, usize)> = BTreeMap::new();
+        let mut offer = |to: u32, rank: u8, crowd: usize| {
             if to != service {
-                let entry = best.entry(to).or_insert((rank, relation, hops));
-                if rank < entry.0 {
-                    *entry = (rank, relation, hops);
-                }
+                let entry = best.entry(to).or_insert((rank, crowd));
+                *entry = (rank, crowd).min(*entry);
             }
         };
-        let ways = [
-            (&self.dependencies, Relation::DependsOn, 0),
-            (&self.dependents, Relation::CalledBy, 2),
-        ];
-        for (edges, relation, rank) in ways {
+        let ways = [(&self.dependencies, 0), (&self.dependents, 2)];
+        for (edges, rank) in ways {
             for &one in &edges[service as usize] {
-                offer(one, rank, relation, 1);
+                offer(one, rank, 0);
                 for &two in edges[one as usize].iter().take(MAX_FAN) {
-                    offer(two, rank + 1, relation, 2);
+                    offer(two, rank + 1, 0);
                 }
             }
         }
         for &host in &self.host_of[service as usize] {
             let together = &self.dependents[host as usize];
             if together.len() <= MAX_FAN {
-                together.iter().for_each(|&other| offer(other, 5, Relation::SameHost, 1));
+                together.iter().for_each(|&other| offer(other, 5, together.len()));
             }
         }
         for &dependency in &self.dependencies[service as usize] {
             let sharers = &self.dependents[dependency as usize];
             if sharers.len() <= MAX_FAN && !self.host_of[service as usize].contains(&dependency) {
-                sharers.iter().for_each(|&other| offer(other, 4, Relation::SharedDependency, 1));
+                sharers.iter().for_each(|&other| offer(other, 4, sharers.len()));
             }
         }
-        let mut near: Vec<_> = best.into_iter().map(|(to, (rank, ..))| (rank, to)).collect();
+        let mut near: Vec<_> =
+            best.into_iter().map(|(to, (rank, crowd))| (rank, to, crowd)).collect();
         near.sort_unstable();
         near.truncate(MAX_NEAR);
         let relation = |rank| match rank {
@@ -230,16 +227,11 @@ impl Graph {
             4 => (Relation::SharedDependency, 1),
             _ => (Relation::SameHost, 1),
         };
-        // One of many sharers says less than one of few: the chance is shared out among them.
-        let crowd = |rank: u8| near.iter().filter(|(other, _)| *other == rank).count() as f32;
-        let crowds = [crowd(4), crowd(5)];
-        let one = |(rank, to)| {
+        // One of many sharers says less than one of few: the chance is shared out among them. Read
+        // from either side it is the same.
+        let one = |(rank, to, crowd): (u8, u32, usize)| {
             let (relation, hops) = relation(rank);
-            let ln_weight = if rank >= 4 {
-                (CROWD / crowds[usize::from(rank - 4)].max(CROWD)).ln()
-            } else {
-                0.0
-            };
+            let ln_weight = (CROWD / (crowd as f32).max(CROWD)).ln();
             Near { service: to, relation, hops, ln_weight }
         };
         near.iter().copied().map(one).collect()

@@ -50,8 +50,13 @@ impl Funnel {
             let node = self.forest.node(child);
             let better = match node.link.relation {
                 Via::Root => true,
-                Via::Near(_) => link.nats > node.link.nats && node.parent != at,
                 Via::Recurrence => link.nats > node.link.nats,
+                Via::Near(_) => {
+                    node.parent != at
+                        && (link.nats > node.link.nats
+                            || link.nats == node.link.nats
+                                && self.order(at) > self.order(node.parent))
+                }
             };
             if better && !self.forest.is_above(child, at) {
                 let moved = self.forest.hang(child, at, link);

@@ -112,7 +112,9 @@ fn fault_topology(path: &Path) -> Result<Topology> {
         if let (Some(from), Some(to)) =
             (topology.node_id(&link.source), topology.node_id(&link.target))
         {
-            topology.upsert_edge(from, to, Edge::new(kind, "file", now))?;
+            if from != to {
+                topology.upsert_edge(from, to, Edge::new(kind, "file", now))?;
+            }
         }
     }
     Ok(topology)
