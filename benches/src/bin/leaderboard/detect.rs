@@ -26,7 +26,7 @@ pub(crate) const AREA: Area = Area {
             name sets or directly, and manifest*.csv with set,series,train_len. Without labels it scores\n\
             and prints no quality. One metric: all rows are judged. Several: the rows behind train_len.\n\
             Scores of rows that a detector did not judge count as 0. NAB: where windows.json lies beside\n\
-            the files or the set is named nab; threshold on the p-value, alert-once over 100 rows.\n\
+            the files or the set is named nab; threshold on the p-value, alert-once over 5 % of the file.\n\
             FPR@q: share of scored rows with label 0 whose p-value is at most q, pooled, over q.\n\
             --scores DIR writes DIR/<detector>/<path>.csv with timestamp,score,p_value,flag,label;\n\
             --foreign DIR adds rows for files of the same form made by other tools.",

@@ -8,10 +8,7 @@
 //! measures ours and the baseline alternately in the same run (see [`crate::stopwatch`]), and says
 //! in words what the baseline is: the best plain loop one can write for the same work.
 
-use crate::{
-    args::Args, correlate, detect, discovery, rca, speed, speed_correlate, speed_detect, speed_observe, speed_rca,
-    speed_tier1,
-};
+use crate::{args::Args, correlate, detect, discovery, rca, speed, speed_correlate, speed_detect, speed_observe, speed_rca, speed_tier1};
 
 /// The areas, in the order `all` runs them.
 pub(crate) const AREAS: &[Area] =

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::{Entrant, Failure, contender::Output, data::Series};
 use crate::speed::engineering;
 
-/// Rows over which a detector speaks once, for NAB.
-const QUIET: usize = 100;
+/// Share of a file's rows over which a detector speaks once, for NAB: the rule of the numbers to
+/// compare with.
+const QUIET: usize = 20;
 
 /// What one detector did on one series.
 pub(crate) struct Judged {
@@ -86,7 +87,7 @@ impl Judge {
             let rare: Vec<f64> = verdicts.iter().map(|v| -v.p_value.log10()).collect();
             let windows = eval::segments(labels);
             let inclusive = windows.into_iter().map(|window| window.start..=window.end - 1);
-            (nab::alert_once(&rare, QUIET), inclusive.collect())
+            (nab::alert_once(&rare, rare.len() / QUIET), inclusive.collect())
         });
         Ok(Judged {
             set: series.set.clone(),
