@@ -15,7 +15,7 @@ fn chain() -> Topology {
         .into();
     for pair in ids[..3].windows(2) {
         let edge = Edge::new(EdgeKind::Calls, "test", now);
-        topology.upsert_edge(pair[0], pair[1], edge).unwrap();
+        topology.upsert_edge(pair[0], pair[1], edge).expect("both ends exist");
     }
     topology
 }
@@ -42,7 +42,8 @@ fn alerts(made: &[(usize, usize, i64, bool, i64)]) -> Vec<Alert> {
 }
 
 fn frozen() -> Funnel {
-    FunnelConfig { learn: false, hold: Hold::Never, ..FunnelConfig::default() }.build().unwrap()
+    let config = FunnelConfig { learn: false, hold: Hold::Never, ..FunnelConfig::default() };
+    config.build().expect("the default is valid")
 }
 
 /// The groups as sets of the onsets' alerts, by fingerprint and onset: what people would see.
