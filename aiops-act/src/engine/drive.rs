@@ -119,7 +119,7 @@ impl Engine {
         loop {
             let loaded = self.blocking(move |journal| journal.load(run)).await?;
             let mine = self.0.incarnation.clone();
-            if loaded.run.ending().is_some()
+            if matches!(loaded.run.due(), Do::Nothing | Do::AwaitPerson)
                 || loaded.owner.as_ref().is_some_and(|owner| owner.incarnation == mine)
             {
                 return Ok(loaded);

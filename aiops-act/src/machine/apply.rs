@@ -38,7 +38,10 @@ impl Run {
             closing: None,
             remarks: Vec::new(),
         };
-        next.run.because.clear();
+        // Why a person is needed, or what is waited for, still holds when another engine takes over.
+        if !matches!(event, Event::TakenOver { .. }) {
+            next.run.because.clear();
+        }
         next.run.revision += 1;
         next.step(self.state, event, at, policy)?;
         Ok(next)
@@ -509,6 +512,7 @@ impl Transition {
             }
             _ => {}
         }
+        self.run.because.retain(|reason| reason.code != "taken_over");
         let sentence = format!("taken over with fencing token {fence}");
         self.run.because.push(Reason::new("taken_over", sentence).with("fence", fence));
     }
