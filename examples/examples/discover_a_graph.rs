@@ -5,6 +5,7 @@
 //! ```text
 //! cargo run -p aiops-examples --example discover_a_graph
 //! ```
+#![allow(clippy::print_stdout, reason = "an example shows what a user would see")]
 use aiops_core::{Frame, Labels, SeriesKey, Timestamp};
 use aiops_rca::{
     Adjust, CausalDiscovery, CausalGraph, ConditionalGrangerConfig, GrangerConfig, Knowledge,

@@ -5,6 +5,7 @@
 //! ```text
 //! cargo run -p aiops-examples --example learn_from_feedback
 //! ```
+#![allow(clippy::print_stdout, reason = "an example shows what a user would see")]
 use aiops_core::{
     Cause, Feedback, Frame, IncidentId, MetricKind, Ranking, Said, SeriesKey, Subject, Timestamp,
     Topology,

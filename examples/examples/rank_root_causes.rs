@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run -p aiops-examples --example rank_root_causes
 //! ```
+#![allow(clippy::print_stdout, reason = "an example shows what a user would see")]
 use aiops_core::{
     Edge, EdgeKind, Event, EventKind, Evidence, Frame, MetricKind, NodeKind, SeriesKey, Timestamp,
     Topology,

@@ -257,9 +257,10 @@ pub(crate) fn var(
     let mut driver = 0.0;
     for t in 2..steps + burn {
         driver = 0.6 * driver + random.normal();
-        for row in 0..rows {
+        let (past, now) = x.split_at_mut(t);
+        for (row, (value, before)) in now[0].iter_mut().zip(&past[t - 1]).enumerate() {
             let latent = if hidden && row < 10 { 0.5 * driver } else { 0.0 };
-            x[t][row] = 0.3 * x[t - 1][row] + random.noise(noise) + latent;
+            *value = 0.3 * before + random.noise(noise) + latent;
         }
         for &(cause, effect, lag, weight) in &effects {
             let past = x[t - lag][cause];

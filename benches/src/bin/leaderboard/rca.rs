@@ -665,8 +665,10 @@ fn read_foreign(path: &str) -> Result<Vec<Said>> {
     let (set, case, method) = (need("set")?, need("case")?, need("method")?);
     let (rank, service, metric) = (need("rank")?, need("service")?, need("metric")?);
     let (score, probability) = (at("score"), at("probability"));
-    let mut found: BTreeMap<(String, String, String), Vec<(u32, String, String, f64, f64)>> =
-        BTreeMap::new();
+    /// Rank, service, metric, score, probability.
+    type Line = (u32, String, String, f64, f64);
+    // By set, case and method.
+    let mut found: BTreeMap<(String, String, String), Vec<Line>> = BTreeMap::new();
     for record in reader.records() {
         let record = record?;
         let text = |at: usize| record.get(at).unwrap_or_default().to_owned();
