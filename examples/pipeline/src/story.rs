@@ -171,6 +171,7 @@ pub struct PlanStory {
     /// What it does, in one line.
     pub title: String,
     /// When the plan was made.
+    #[serde(rename = "made_ms", serialize_with = "as_millis")]
     pub made_at: Timestamp,
     /// Why this runbook.
     pub because: Vec<Reason>,
@@ -197,6 +198,11 @@ pub struct PlanStory {
     /// The plan itself with what was known when it was made.
     #[serde(skip)]
     pub planned: Planned,
+}
+
+/// Documents count milliseconds.
+fn as_millis<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(time.as_millis())
 }
 
 /// One step of a plan.
@@ -231,6 +237,7 @@ pub struct ApprovalStory {
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditLine {
     /// When.
+    #[serde(rename = "at_ms", serialize_with = "as_millis")]
     pub at: Timestamp,
     /// Who.
     pub actor: String,

@@ -61,7 +61,7 @@ fn about(story: &Story, incident: &IncidentStory, judge: &dyn Fn(usize) -> Vec<V
                 (sections::causes(incident))
                 figure.map {
                     (topology::drawing(story, incident))
-                    figcaption { "Arrows point from a service to what it depends on. Coloured services had alerts; the bar is the probability that the cause lies there." }
+                    figcaption { "Arrows point from a service to what it depends on. Shaded services had alerts; the bar is the probability that the cause lies there." }
                 }
             }
         }
@@ -72,8 +72,8 @@ fn about(story: &Story, incident: &IncidentStory, judge: &dyn Fn(usize) -> Vec<V
         section {
             h2 { "What the metrics show" }
             p.key {
-                span.swatch.value {} "measured" span.swatch.expected {} "expected"
-                span.swatch.flag {} "flagged" span.swatch.began {} "onset of the incident" span.swatch.changed {} "change"
+                span.item { span.swatch.value {} "measured" } span.item { span.swatch.expected {} "expected" }
+                span.item { span.swatch.flag {} "flagged" } span.item { span.swatch.began {} "onset of the incident" } span.item { span.swatch.changed {} "change" }
             }
             (chart::charts(story, incident, judge))
         }

@@ -32,12 +32,12 @@ pub(super) fn funnel(story: &Story) -> Markup {
         ),
         (
             funnel.incidents,
-            "incidents shown",
+            plural(funnel.incidents, "incident shown", "incidents shown"),
             format!("{} alerts spared", words::count(funnel.hidden_alerts)),
         ),
         (
             funnel.acted_on,
-            "plans",
+            plural(funnel.acted_on, "plan", "plans"),
             if funnel.acted_on == 0 {
                 "nothing to act on".to_owned()
             } else {
@@ -56,6 +56,10 @@ pub(super) fn funnel(story: &Story) -> Markup {
             }
         }
     }
+}
+
+fn plural(number: u64, one: &'static str, many: &'static str) -> &'static str {
+    if number == 1 { one } else { many }
 }
 
 /// The ranked causes with their evidence.

@@ -26,7 +26,7 @@ enum Row<'a> {
 /// The time line around an incident.
 pub(super) fn timeline(story: &Story, incident: &IncidentStory) -> Markup {
     let onset = incident.began();
-    let begins = (onset - Duration::from_secs(150)).max(story.start);
+    let begins = begins(story, onset).max(story.start);
     let over = incident.incident.resolved_at.unwrap_or(onset + Duration::from_secs(480));
     let ends =
         (over + Duration::from_secs(60)).min(onset + Duration::from_secs(840)).min(story.end);
@@ -68,9 +68,9 @@ pub(super) fn timeline(story: &Story, incident: &IncidentStory) -> Markup {
             }
         } }
         p.key {
-            span.swatch.critical {} "critical alert" span.swatch.warning {} "warning"
-            span.swatch.hidden {} "hidden: duplicate, repeated or suppressed"
-            span.swatch.tick {} "onset found by a detector" span.swatch.changed {} "change"
+            span.item { span.swatch.critical {} "critical alert" } span.item { span.swatch.warning {} "warning" }
+            span.item { span.swatch.hidden {} "hidden: duplicate, repeated or suppressed" }
+            span.item { span.swatch.tick {} "onset found by a detector" } span.item { span.swatch.changed {} "change" }
         }
     }
 }
@@ -211,6 +211,13 @@ fn settled(incident: &IncidentStory) -> Option<(Timestamp, String)> {
     let since =
         before.take_while(|r| r.ranking.top().is_some_and(|top| top.cause == *cause)).last()?;
     Some((since.at, cause.to_string()))
+}
+
+/// A little before it began, and before a change that came shortly before.
+fn begins(story: &Story, onset: Timestamp) -> Timestamp {
+    let soon = |at: Timestamp| at <= onset && onset.since(at) < Duration::from_secs(150);
+    let change = story.changes.iter().map(|change| change.starts_at).find(|at| soon(*at));
+    change.map_or(onset, |at| at.min(onset)) - Duration::from_secs(40)
 }
 
 fn minutes(onset: Timestamp, begins: Timestamp, ends: Timestamp) -> Vec<(String, Timestamp)> {
