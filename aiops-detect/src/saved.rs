@@ -5,16 +5,24 @@ use aiops_core::{SnapshotError, SnapshotReader};
 
 use crate::Result;
 
-/// A finite number.
-pub(crate) fn finite(from: &mut SnapshotReader<'_>, what: &'static str) -> Result<f64> {
+/// Larger numbers are in no saved state, and could overflow where they are squared.
+const LARGEST: f64 = 1e150;
+
+/// A number of at most `limit` in size.
+pub(crate) fn within(from: &mut SnapshotReader<'_>, what: &'static str, limit: f64) -> Result<f64> {
     let value = from.f64()?;
-    if !value.is_finite() {
+    if !(value.abs() <= limit) {
         return Err(invalid(what, value));
     }
     Ok(value)
 }
 
-/// A finite number that is not negative.
+/// A number of a size that the detectors keep.
+pub(crate) fn finite(from: &mut SnapshotReader<'_>, what: &'static str) -> Result<f64> {
+    within(from, what, LARGEST)
+}
+
+/// Such a number that is not negative.
 pub(crate) fn not_negative(from: &mut SnapshotReader<'_>, what: &'static str) -> Result<f64> {
     let value = finite(from, what)?;
     if value < 0.0 {

@@ -255,8 +255,10 @@ impl Moments {
 
     pub(super) fn load(from: &mut SnapshotReader<'_>) -> Result<Self> {
         Ok(Moments {
-            mean: crate::saved::finite(from, "mean")?,
-            variance: crate::saved::not_negative(from, "variance")?,
+            mean: crate::saved::within(from, "mean", LARGEST)?,
+            variance: crate::saved::within(from, "variance", 4.0 * LARGEST * LARGEST).and_then(
+                |v| if v >= 0.0 { Ok(v) } else { Err(crate::saved::invalid("variance", v)) },
+            )?,
             last: Timestamp::from_nanos(from.i64()?),
             seen: from.u32()?,
         })
