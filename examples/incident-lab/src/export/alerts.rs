@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::RawSeries;
 
@@ -10,7 +10,7 @@ use super::RawSeries;
 const GAP_MS: i64 = 5_000;
 
 /// One firing of one alert.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertEpisode {
     /// First evaluation at which it fired.
     pub starts_at_ms: i64,
