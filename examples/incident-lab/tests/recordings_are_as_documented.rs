@@ -1,4 +1,5 @@
 //! The recordings in the repository keep the format that `examples/data/README.md` promises.
+#![expect(clippy::unwrap_used, reason = "a file that cannot be read fails the test")]
 
 use std::collections::BTreeSet;
 use std::fs::File;
