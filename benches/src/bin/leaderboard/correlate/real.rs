@@ -109,12 +109,11 @@ fn fault_topology(path: &Path) -> Result<Topology> {
             "has_instance" => EdgeKind::Owns,
             _ => continue,
         };
-        if let (Some(from), Some(to)) =
-            (topology.node_id(&link.source), topology.node_id(&link.target))
+        let ends = (topology.node_id(&link.source), topology.node_id(&link.target));
+        if let (Some(from), Some(to)) = ends
+            && from != to
         {
-            if from != to {
-                topology.upsert_edge(from, to, Edge::new(kind, "file", now))?;
-            }
+            topology.upsert_edge(from, to, Edge::new(kind, "file", now))?;
         }
     }
     Ok(topology)
