@@ -298,7 +298,7 @@ fn apply(run: &Run, event: Event, now: Timestamp, policy: &ApprovalPolicy, seed:
         }
     }
     // What is stored is what is read.
-    if run.revision % 16 == 0 {
+    if run.revision.is_multiple_of(16) {
         let text = serde_json::to_string(&next).unwrap();
         assert_eq!(serde_json::from_str::<Run>(&text).unwrap(), next, "seed {seed}");
     }
