@@ -81,7 +81,7 @@ const MAX_NEAR: usize = 128;
 /// Shared dependencies and hosts with more members than this say nothing.
 const MAX_FAN: usize = 48;
 /// Sharers of a dependency or a host up to which each keeps its full chance.
-const CROWD: f32 = 4.0;
+const CROWD: f32 = 12.0;
 
 impl Neighbourhood {
     /// Whether this was compiled from `topology` as it is.
