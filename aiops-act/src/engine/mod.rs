@@ -1,7 +1,7 @@
 //! The engine: drives runs over a store, executors, approvers and notifiers.
 //!
-//! Everything it decides is decided by [`Run::apply`] and [`gates::check`]; everything it does comes
-//! after a commit. It is the only part of the crate that waits.
+//! Everything it decides is decided by [`Run::apply`] and [`crate::gates::check`]; everything it does
+//! comes after a commit. It is the only part of the crate that waits.
 
 mod drive;
 mod effects;
