@@ -111,18 +111,23 @@ impl<'a> Rank<'a> {
 }
 
 /// How long a burst of onsets takes that belong together.
-const BURST: Duration = Duration::from_secs(10);
+const BURST: Duration = Duration::from_secs(5);
 
-/// When it began: the first onset that a quarter of all onsets follow within [`BURST`]. `None`
-/// without any.
+/// How many onsets a burst has: a third one within seconds is no coincidence.
+const COMPANY: usize = 3;
+
+/// When it began: the first onset of a burst, which is [`COMPANY`] onsets within [`BURST`], or a
+/// quarter of all where there are few. `None` without any.
 ///
-/// The very first one may be a coincidence; the beginning of an incident is a burst.
+/// The very first one may be a coincidence; the beginning of an incident is a burst. Where trouble
+/// spreads too slowly for one, the first onset is all there is.
 fn began(mut onsets: Vec<Timestamp>) -> Option<Timestamp> {
     onsets.sort_unstable();
-    let enough = onsets.len().div_ceil(4);
+    let enough = onsets.len().div_ceil(4).min(COMPANY);
     let follow =
         |at: usize| onsets[at..].iter().take_while(|o| o.since(onsets[at]) <= BURST).count();
-    (0..onsets.len()).find(|&at| follow(at) >= enough).map(|at| onsets[at])
+    let burst = (0..onsets.len()).find(|&at| follow(at) >= enough);
+    onsets.get(burst.unwrap_or(0)).copied()
 }
 
 /// What users feel: errors and latency of the services that nobody in the topology calls.
@@ -149,8 +154,12 @@ mod tests {
     fn a_lone_early_onset_is_not_the_beginning() {
         let at = |seconds: &[i64]| seconds.iter().map(|s| Timestamp::from_secs(*s)).collect();
         assert_eq!(began(at(&[100, 112, 112, 113, 113, 114])), Some(Timestamp::from_secs(112)));
+        let blip = at(&[95, 95, 101, 101, 102, 105, 105, 106, 107]);
+        assert_eq!(began(blip), Some(Timestamp::from_secs(101)), "one slow request, two quantiles");
         assert_eq!(began(at(&[100])), Some(Timestamp::from_secs(100)), "there is nothing better");
         assert_eq!(began(at(&[101, 100])), Some(Timestamp::from_secs(100)));
+        let spread: Vec<i64> = [50, 100, 102, 104].into_iter().chain(115..140).collect();
+        assert_eq!(began(at(&spread)), Some(Timestamp::from_secs(100)), "it may be slow to spread");
         assert_eq!(began(vec![]), None);
     }
 }

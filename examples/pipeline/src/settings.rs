@@ -67,9 +67,9 @@ fn rank() -> DefaultConfig {
     let default = DefaultConfig::default();
     DefaultConfig {
         bayes: BayesConfig {
-            // The onset comes from detectors, not from an alarm that waited: seconds, not a minute.
+            // The onset comes from detectors that look every second, not from an alarm that waited.
             // A longer time lets the last noise before the incident pass for its beginning.
-            prepare: PrepareConfig { alarm_delay: Duration::from_secs(5), ..default.bayes.prepare },
+            prepare: PrepareConfig { alarm_delay: Duration::from_secs(1), ..default.bayes.prepare },
             // Ten minutes of normal life cannot tell thirty standard deviations from a million:
             // beyond this, who depends on whom decides.
             magnitude: MagnitudeConfig { cap: 30.0, ..default.bayes.magnitude },
