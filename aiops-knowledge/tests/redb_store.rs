@@ -73,6 +73,18 @@ fn everything_is_there_after_reopening_and_versions_go_on() {
 }
 
 #[test]
+fn a_new_file_is_made_beside_its_place_and_nothing_is_left_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let left = folder.path().join(format!("store.redb.new-{}", std::process::id()));
+    std::fs::write(&left, "of a process that was killed while it made one").unwrap();
+    assert!(RedbStore::open(&path).is_ok());
+    let files: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().path()).collect();
+    assert_eq!(files, [path]);
+}
+
+#[test]
 fn a_second_open_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");

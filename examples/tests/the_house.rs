@@ -30,7 +30,6 @@ const HEAVY: &[&str] = &[
     "openssl-sys",
     "postgres",
     "rdkafka-sys",
-    "redb",
     "reqwest",
     "rustls",
     "tokio",

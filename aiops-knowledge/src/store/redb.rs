@@ -66,11 +66,11 @@ impl RedbStore {
         path: impl AsRef<Path>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let db = Database::create(path).map_err(|error| match error {
-            DatabaseError::Storage(error) => storage("open", error),
-            error => failed("open", error),
-        })?;
-        let store = RedbStore { db, group: GroupCommit::default(), clock };
+        let path = path.as_ref();
+        if !path.exists() {
+            make_file(path)?;
+        }
+        let store = RedbStore { db: open_file(path)?, group: GroupCommit::default(), clock };
         store.make_tables()?;
         store.check()?;
         Ok(store)
@@ -175,6 +175,31 @@ impl RedbStore {
             Err(error) => all(failed("commit", error), None),
         }
     }
+}
+
+/// Makes a new file beside its place and links it there when it is whole: a process that is killed
+/// while it makes one must not leave a file that nobody can open.
+fn make_file(path: &Path) -> Result<(), StoreError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".new-{}", std::process::id()));
+    let beside = Path::new(&beside);
+    let io = |e| failed("open", e);
+    if beside.exists() {
+        std::fs::remove_file(beside).map_err(io)?; // of a process that had our number before us
+    }
+    drop(open_file(beside)?);
+    match std::fs::hard_link(beside, path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
+        _ => {} // linked, or somebody else was quicker: theirs is whole too
+    }
+    std::fs::remove_file(beside).map_err(io)
+}
+
+fn open_file(path: &Path) -> Result<Database, StoreError> {
+    Database::create(path).map_err(|error| match error {
+        DatabaseError::Storage(error) => storage("open", error),
+        error => failed("open", error),
+    })
 }
 
 /// Checks and applies each batch in turn; a conflict concerns its own batch only.

@@ -8,15 +8,23 @@
 //! measures ours and the baseline alternately in the same run (see [`crate::stopwatch`]), and says
 //! in words what the baseline is: the best plain loop one can write for the same work.
 
-use crate::{args::Args, correlate, detect, discovery, rca, speed, speed_correlate, speed_detect, speed_observe, speed_rca, speed_tier1};
+use crate::{
+    args::Args, correlate, detect, discovery, rca, speed, speed_correlate, speed_detect,
+    speed_observe, speed_rca, speed_tier1,
+};
 
 /// The areas, in the order `all` runs them.
 pub(crate) const AREAS: &[Area] =
     &[speed::AREA, detect::AREA, correlate::AREA, rca::AREA, discovery::AREA];
 
 /// The rows of the speed table, in the order it prints them.
-pub(crate) const SPEED: &[&[SpeedRow]] =
-    &[speed_observe::ROWS, speed_tier1::ROWS, speed_correlate::ROWS, speed_rca::ROWS, speed_detect::ROWS];
+pub(crate) const SPEED: &[&[SpeedRow]] = &[
+    speed_observe::ROWS,
+    speed_tier1::ROWS,
+    speed_correlate::ROWS,
+    speed_rca::ROWS,
+    speed_detect::ROWS,
+];
 
 /// What went wrong, in words for the person at the terminal.
 pub(crate) type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;

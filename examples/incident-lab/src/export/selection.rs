@@ -1,9 +1,9 @@
 //! Which series a recording holds: one list, the same for every fault.
 //!
-//! It is what an operator of this shop would have on dashboards, chosen before any fault was
-//! recorded: for each service its traffic, errors, latency, limits and resources, and beside them
-//! what is merely there (the host's memory and network, the caches' bookkeeping, Prometheus
-//! itself). Histograms are represented by their count and sum; quantiles come as recording rules.
+//! It is what an operator of this shop would have on dashboards: for each service its traffic,
+//! errors, latency, limits and resources, and beside them what is merely there (the host's memory
+//! and network, the caches' bookkeeping, Prometheus itself). After the first faults were seen, the
+//! volume's own throttling counters were taken out, because they would have given one fault away. Histograms are represented by their count and sum; quantiles come as recording rules.
 
 use std::collections::BTreeMap;
 
