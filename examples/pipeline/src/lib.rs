@@ -11,11 +11,11 @@
 //!
 //! [`replay`] is the page to copy: one function a stage, one pass over time. Everything happens in
 //! the time of the recording and nothing looks ahead: what is decided at a second is decided with
-//! the rows up to that second. [`recording::Truth`] is read by none of it; [`judge`] compares at
+//! the rows up to that second. [`recording::Truth`] is read by none of it; [`mod@judge`] compares at
 //! the very end.
 //!
-//! The rest is what surrounds a pipeline: reading ([`recording`]), telling ([`print`], [`json`],
-//! [`report`]).
+//! The rest is what surrounds a pipeline: reading ([`recording`]), telling ([`mod@print`], [`json`],
+//! [`mod@report`]).
 
 pub mod act;
 pub mod correlate;
