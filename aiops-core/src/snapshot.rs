@@ -163,7 +163,7 @@ impl Snapshot {
 ///
 /// The contract: `restore(shard, snapshot(shard))` into a fresh value of the same configuration
 /// continues **bit for bit** as the original would have. `restore` replaces what the shard held,
-/// leaves other shards alone, and changes nothing when it fails. [`crate::testing::check_snapshots`]
+/// leaves other shards alone, and changes nothing when it fails. `testing::check_snapshots`
 /// judges it.
 pub trait Snapshots {
     /// The state of one shard.

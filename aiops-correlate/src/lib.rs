@@ -13,7 +13,7 @@
 //! implementation, built from a [`FunnelConfig`].
 //!
 //! # Features
-//! `sim`: the storm generator. `testing`: [`testing::check_correlator`], which judges an implementation of [`Correlator`].
+//! `sim`: the storm generator. `testing`: `testing::check_correlator`, which judges an implementation of [`Correlator`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod baseline;

@@ -48,7 +48,7 @@ pub struct CannotAsk {
 /// - The future is dropped when the question expires or is settled elsewhere. The same question may
 ///   be asked again after a restart: show it once.
 ///
-/// [`crate::testing::check_approver`] judges an implementation (feature `testing`).
+/// `testing::check_approver` judges an implementation (feature `testing`).
 pub trait Approver: Send + Sync {
     /// The channel's name, for the journal.
     fn name(&self) -> &str;

@@ -181,7 +181,7 @@ pub enum Probe {
 /// Err(e) if e.is_connect() => Err(StepError::not_started("refused")),// right: nothing was sent
 /// ```
 ///
-/// [`crate::testing::check_executor`] judges an implementation (feature `testing`).
+/// `testing::check_executor` judges an implementation (feature `testing`).
 pub trait StepExecutor: Send + Sync {
     /// What a runbook's `uses` says.
     fn name(&self) -> &str;

@@ -97,7 +97,7 @@ pub enum SendError {
 /// - Obey what the receiver says about waiting rather than a number that you know.
 /// - The future is dropped after the delivery timeout; the message is then sent again.
 ///
-/// [`crate::testing::check_notifier`] judges an implementation (feature `testing`).
+/// `testing::check_notifier` judges an implementation (feature `testing`).
 pub trait Notifier: Send + Sync {
     /// The route's name, as runbooks say in `notify`.
     fn name(&self) -> &str;

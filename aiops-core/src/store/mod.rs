@@ -187,7 +187,7 @@ impl StoreError {
 /// - `scan` and `read_log` return what one point in time held, in order.
 /// - Keys, logs and values are bytes of any content, empty too. Keys and logs are separate spaces.
 ///
-/// [`crate::testing::check_store`] judges an implementation.
+/// `testing::check_store` judges an implementation.
 pub trait Store: Send + Sync {
     /// Applies the batch if every expectation holds; returns the version given to what it wrote.
     ///
