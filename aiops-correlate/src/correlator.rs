@@ -80,7 +80,7 @@ impl<'a> Context<'a> {
 ///   then.
 /// - An answer carries its reasons as data, never an empty list.
 ///
-/// [`check_correlator`](crate::testing::check_correlator) (feature `testing`) judges all of that.
+/// `testing::check_correlator` (feature `testing`) judges all of that.
 pub trait Correlator: Send {
     /// Takes in one alert record: a firing, a repetition of one, or its end.
     fn ingest(&mut self, alert: &Alert, ctx: &Context<'_>) -> Decision;

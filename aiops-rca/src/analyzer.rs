@@ -17,7 +17,7 @@ use aiops_core::Ranking;
 /// The names of services carry no information, and neither does the order of rows: renaming one or
 /// permuting the other must rename or leave the ranking and nothing else. A candidate with no
 /// weight at all is left out. Build the result with [`Ranking::from_weights`], which orders ties by
-/// a stated key. Run [`check_analyzer`](crate::testing::check_analyzer) (feature `testing`) over
+/// a stated key. Run `testing::check_analyzer` (feature `testing`) over
 /// your implementation.
 ///
 /// ```

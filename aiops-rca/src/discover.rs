@@ -34,7 +34,7 @@ use aiops_core::Frame;
 /// rows either [`Error::Singular`](crate::Error) or no edge, never NaN. Respect
 /// [`Knowledge`]: no forbidden edge, every required one. Permuting rows permutes the graph, but
 /// for conflicts that are settled by order; say where. Run
-/// [`check_discovery`](crate::testing::check_discovery) (feature `testing`).
+/// `testing::check_discovery` (feature `testing`).
 pub trait CausalDiscovery: Send + Sync {
     /// A short, stable, lower-case name, such as `pcmci`.
     fn id(&self) -> &str;
