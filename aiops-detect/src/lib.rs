@@ -48,6 +48,7 @@ mod per_series;
 mod policy;
 mod saved;
 mod shard;
+mod simd;
 mod tail;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -3,7 +3,7 @@
 use aiops_core::{Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter, Timestamp};
 
 use super::ewma::{LARGEST, Moments, Rule};
-use crate::{DetectorBank, Flagged, Result, Tally, Tier, Verdict, bank::same_length};
+use crate::{DetectorBank, Flagged, Result, Tally, Tier, Verdict, bank::same_length, simd::widest};
 
 /// Series per block. A block whose series are all warm is swept without looking at clocks and
 /// counts; 64 of each column stay in the first-level cache between the two passes of a sweep.
@@ -95,47 +95,45 @@ impl EwmaBank {
     }
 
     /// One step of a block whose series are all warm and older than the step, of values that are
-    /// either gaps or at most [`LARGEST`] in size. One pass, which the compiler vectorises; `GAPS`
-    /// says whether there are any, because masking them costs a tenth of the speed.
-    fn sweep_block<const GAPS: bool>(
+    /// either gaps or at most [`LARGEST`] in size; `None`, with the state as it was, where a value
+    /// is larger. Scores come first and the state learns after them, so that the verdicts of
+    /// flagged rows see the state before the step.
+    fn sweep_block(
         &mut self,
         first: usize,
         values: &[f64; BLOCK],
         scores: &mut [f64; BLOCK],
         flagged: &mut Vec<Flagged>,
-    ) -> Tally {
+    ) -> Option<Tally> {
         let rule = self.rule;
         let mean: &mut [f64; BLOCK] =
             (&mut self.mean[first..first + BLOCK]).try_into().expect("columns are whole blocks");
         let variance: &mut [f64; BLOCK] = (&mut self.variance[first..first + BLOCK])
             .try_into()
             .expect("columns are whole blocks");
-        // The verdicts of flagged rows are made of the state before the step.
-        let (mean_before, variance_before) = (*mean, *variance);
-        let mut gaps = 0_u64;
-        let mut over = 0_u64;
-        for i in 0..BLOCK {
-            let gap = GAPS && !(values[i].abs() <= LARGEST);
-            // A gap deviates by nothing and is learnt with no weight.
-            let d = if gap { 0.0 } else { values[i] - mean[i] };
-            let alpha = if gap { 0.0 } else { rule.alpha };
-            let keep = if gap { 1.0 } else { rule.keep };
-            let score = d * d / rule.scale_squared(mean[i], variance[i]);
-            scores[i] = score;
-            gaps += u64::from(gap);
-            over += u64::from(score >= rule.limit);
-            mean[i] += alpha * d;
-            variance[i] = keep * (variance[i] + alpha * (d * d));
+        let usual = widest(|| score_block(&rule, mean, variance, values, scores));
+        if usual == BLOCK as u64 {
+            widest(|| learn_block::<false>(&rule, mean, variance, values));
+            return Some(Tally { scored: usual, ..Tally::default() });
         }
-        if over > 0 {
-            for i in (0..BLOCK).filter(|&i| scores[i] >= rule.limit) {
-                let verdict =
-                    rule.verdict(mean_before[i], variance_before[i], values[i], scores[i]);
+        if values.iter().any(|v| v.is_finite() && v.abs() > LARGEST) {
+            return None;
+        }
+        let mut tally = Tally::default();
+        for i in 0..BLOCK {
+            if !values[i].is_finite() {
+                scores[i] = 0.0;
+                tally.gaps += 1;
+            } else if scores[i] >= rule.limit {
+                let verdict = rule.verdict(mean[i], variance[i], values[i], scores[i]);
                 let row = first + i;
                 flagged.push(Flagged { row, id: SeriesId(row as u32), verdict });
+                tally.flagged += 1;
             }
         }
-        Tally { scored: BLOCK as u64 - gaps, flagged: over, gaps, ..Tally::default() }
+        tally.scored = BLOCK as u64 - tally.gaps;
+        widest(|| learn_block::<true>(&rule, mean, variance, values));
+        Some(tally)
     }
 }
 
@@ -193,13 +191,11 @@ impl DetectorBank for EwmaBank {
         let (score_blocks, rest_scores) = scores.as_chunks_mut::<BLOCK>();
         for (b, (block_values, block_scores)) in blocks.iter().zip(score_blocks).enumerate() {
             let Block { latest, warm, .. } = self.blocks[b];
-            let odd = count_odd(block_values);
-            if warm && time > latest && (odd == 0 || !has_huge(block_values)) {
-                tally += if odd == 0 {
-                    self.sweep_block::<false>(b * BLOCK, block_values, block_scores, flagged)
-                } else {
-                    self.sweep_block::<true>(b * BLOCK, block_values, block_scores, flagged)
-                };
+            let swept = (warm && time > latest)
+                .then(|| self.sweep_block(b * BLOCK, block_values, block_scores, flagged))
+                .flatten();
+            if let Some(swept) = swept {
+                tally += swept;
                 self.blocks[b].latest = time;
                 self.blocks[b].swept = time;
             } else {
@@ -265,15 +261,16 @@ impl EwmaBank {
         let rows = first..first + values.len();
         let usual = !values.is_empty()
             && time > self.blocks[first / BLOCK].latest
-            && self.seen[rows.clone()].iter().all(|n| *n >= self.rule.warm_up)
-            && !has_huge(values);
-        if !usual {
-            return self.sweep_rows(first, time, values, scores, flagged);
-        }
+            && self.seen[rows.clone()].iter().all(|n| *n >= self.rule.warm_up);
         let mut block_values = [f64::NAN; BLOCK];
         let mut block_scores = [0.0; BLOCK];
         block_values[..values.len()].copy_from_slice(values);
-        let mut tally = self.sweep_block::<true>(first, &block_values, &mut block_scores, flagged);
+        let swept = usual
+            .then(|| self.sweep_block(first, &block_values, &mut block_scores, flagged))
+            .flatten();
+        let Some(mut tally) = swept else {
+            return self.sweep_rows(first, time, values, scores, flagged);
+        };
         tally.gaps -= (BLOCK - values.len()) as u64;
         scores.copy_from_slice(&block_scores[..values.len()]);
         self.last[rows].fill(time);
@@ -304,12 +301,80 @@ impl EwmaBank {
     }
 }
 
-/// How many values are gaps or too large for the arithmetic of a block.
-fn count_odd(values: &[f64; BLOCK]) -> u64 {
-    values.iter().map(|v| u64::from(!(v.abs() <= LARGEST))).sum()
+/// Scores of a block before its step; returns how many values are usual: neither gap nor huge nor
+/// over the limit. A function of its own, so that the compiler knows its columns apart.
+#[inline(always)]
+fn score_block(
+    rule: &Rule,
+    mean: &[f64; BLOCK],
+    variance: &[f64; BLOCK],
+    values: &[f64; BLOCK],
+    scores: &mut [f64; BLOCK],
+) -> u64 {
+    let rule = *rule;
+    let mut usual = 0;
+    for i in 0..BLOCK {
+        let d = values[i] - mean[i];
+        let score = d * d / rule.scale_squared(mean[i], variance[i]);
+        scores[i] = score;
+        usual += u64::from((score < rule.limit) & (values[i].abs() <= LARGEST));
+    }
+    usual
 }
 
-/// Whether any value is finite but too large for the arithmetic of a block.
-fn has_huge(values: &[f64]) -> bool {
-    values.iter().any(|v| v.is_finite() && v.abs() > LARGEST)
+/// What a block learns; `GAPS` says whether to look for gaps, which are learnt with no weight.
+#[inline(always)]
+fn learn_block<const GAPS: bool>(
+    rule: &Rule,
+    mean: &mut [f64; BLOCK],
+    variance: &mut [f64; BLOCK],
+    values: &[f64; BLOCK],
+) {
+    let rule = *rule;
+    for i in 0..BLOCK {
+        let gap = GAPS && !(values[i].abs() <= LARGEST);
+        let d = if gap { 0.0 } else { values[i] - mean[i] };
+        let alpha = if gap { 0.0 } else { rule.alpha };
+        let keep = if gap { 1.0 } else { rule.keep };
+        mean[i] += alpha * d;
+        variance[i] = keep * (variance[i] + alpha * (d * d));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tier1::EwmaConfig;
+
+    #[test]
+    fn wide_vectors_round_as_the_portable_code_does() -> Result<()> {
+        let rule = EwmaConfig::default().build_bank()?.rule;
+        let column = |seed: u64| -> [f64; BLOCK] {
+            std::array::from_fn(|i| {
+                let bits = (seed + i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12;
+                (bits as f64 / (1_u64 << 40) as f64 - 2_000.0) / 7.0
+            })
+        };
+        let mut values = column(3);
+        values[5] = f64::NAN;
+        values[9] = 1e12;
+        let (mut mean, mut variance) = (column(1), column(2).map(f64::abs));
+        let (mut wide_mean, mut wide_variance) = (mean, variance);
+        let (mut scores, mut wide_scores) = ([0.0; BLOCK], [0.0; BLOCK]);
+        for _ in 0..100 {
+            let usual = score_block(&rule, &mean, &variance, &values, &mut scores);
+            learn_block::<true>(&rule, &mut mean, &mut variance, &values);
+            let wide_usual = widest(|| {
+                score_block(&rule, &wide_mean, &wide_variance, &values, &mut wide_scores)
+            });
+            widest(|| learn_block::<true>(&rule, &mut wide_mean, &mut wide_variance, &values));
+            assert_eq!(usual, wide_usual);
+            let bits = |columns: [&[f64; BLOCK]; 3]| columns.map(|c| c.map(f64::to_bits));
+            assert_eq!(
+                bits([&mean, &variance, &scores]),
+                bits([&wide_mean, &wide_variance, &wide_scores])
+            );
+        }
+        Ok(())
+    }
 }
