@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiops_core::{Batch, IncidentId, Store, StoreError, Timestamp, Version};
+use aiops_core::{Batch, IncidentId, Store, StoreError, Timestamp, Version, report, telemetry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -371,7 +371,11 @@ impl Journal {
                 }
             };
             match self.store.commit(with_audit(batch, &record, head_version)) {
-                Ok(_) => return Ok(self.load(id)?),
+                Ok(_) => {
+                    telemetry::count("aiops_act_transitions_total", "event", event.name(), 1);
+                    report!(info, "aiops_act", "a run went on"; run = id, event = event.name());
+                    return Ok(self.load(id)?);
+                }
                 Err(StoreError::Conflict { key, .. }) if key == AUDIT_HEAD.as_bytes() => {}
                 Err(StoreError::Conflict { key, .. }) if key == BOOK.as_bytes() => {
                     if matches!(book, BookChange::Exactly(..)) {

@@ -27,7 +27,8 @@
 //!
 //! # Features
 //! `ndarray`, `arrow`: conversions of [`Frame`]. `testing`: conformance functions for [`Store`],
-//! [`Snapshots`] and [`ShardWorker`], and synthetic incidents with known truth.
+//! [`Snapshots`] and [`ShardWorker`], and synthetic incidents with known truth. `metrics`,
+//! `tracing`: the stages report of themselves, see [`telemetry`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alert;
@@ -48,6 +49,7 @@ mod series;
 mod shard_worker;
 mod snapshot;
 mod store;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;

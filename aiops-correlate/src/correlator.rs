@@ -162,6 +162,25 @@ pub enum News {
     },
 }
 
+impl News {
+    /// The news in one snake_case word, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            News::Held => "held",
+            News::Shown => "shown",
+            News::Resolved => "resolved",
+            News::Discarded => "discarded",
+            News::Reopened => "reopened",
+            News::Closed => "closed",
+            News::Attention { .. } => "attention",
+            News::Merged { .. } => "merged",
+            News::Split { .. } => "split",
+            News::Regrouped => "regrouped",
+            News::ChangeAttached { .. } => "change_attached",
+        }
+    }
+}
+
 /// Comfort for every correlator.
 pub trait CorrelatorExt: Correlator {
     /// Ingests alerts in order of `received_at`, ticking exactly at every deadline on the way and

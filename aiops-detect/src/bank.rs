@@ -1,7 +1,7 @@
 //! [`DetectorBank`]: very many series at once, in columns.
 
 use aiops_core::{
-    Reason, Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter, Timestamp,
+    Reason, Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter, Timestamp, telemetry,
 };
 
 use crate::{Error, Result, State, Tier, Verdict};
@@ -38,6 +38,18 @@ impl Tally {
     /// How many rows were counted.
     pub fn rows(&self) -> u64 {
         self.scored + self.warming_up + self.gaps + self.late + self.excluded
+    }
+
+    /// Adds the counts to what the process reports of itself (feature `metrics`); once a batch.
+    /// [`Watcher`](crate::Watcher) does so for the batches that it judges.
+    pub fn report(&self) {
+        let count = |state, n| telemetry::count("aiops_detect_samples_total", "state", state, n);
+        count("scored", self.scored);
+        count("warming_up", self.warming_up);
+        count("gap", self.gaps);
+        count("late", self.late);
+        count("excluded", self.excluded);
+        telemetry::count("aiops_detect_flagged_total", "state", "scored", self.flagged);
     }
 
     /// Counts one verdict.

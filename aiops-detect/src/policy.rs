@@ -83,6 +83,18 @@ pub enum Change {
     Ended,
 }
 
+impl Change {
+    /// The change in one word, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Change::Raised => "raised",
+            Change::Resumed => "resumed",
+            Change::Worsened => "worsened",
+            Change::Ended => "ended",
+        }
+    }
+}
+
 /// A stretch of abnormal samples of one series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Episode {

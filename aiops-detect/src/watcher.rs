@@ -1,6 +1,8 @@
 //! [`Watcher`]: samples in, anomalies out. A bank and a policy, wired.
 
-use aiops_core::{Anomaly, Interner, MetricKind, SampleBatch, SeriesId, SeriesKey, Timestamp};
+use aiops_core::{
+    Anomaly, Interner, MetricKind, SampleBatch, SeriesId, SeriesKey, Timestamp, report, telemetry,
+};
 
 use crate::{Change, DetectorBank, Episode, Flagged, Policy, Result, Tally};
 
@@ -94,6 +96,7 @@ impl Watcher {
         }
         let tally = self.bank.update(batch, &mut self.scores, &mut self.flagged)?;
         self.apply(batch, interner, noticed);
+        tally.report();
         Ok(tally)
     }
 
@@ -148,6 +151,7 @@ impl Watcher {
         for flagged in &mut self.flagged {
             flagged.row = rows[flagged.row];
         }
+        tally.report();
         Ok(tally)
     }
 
@@ -165,6 +169,9 @@ impl Watcher {
             if let Some(change) = change
                 && let (Some(episode), Some(key)) = (self.policy.episode(id), interner.key(id))
             {
+                telemetry::count("aiops_detect_anomalies_total", "change", change.name(), 1);
+                report!(debug, "aiops_detect", "an anomaly changed";
+                    change = change.name(), series = key, p_value = episode.verdict.p_value);
                 noticed.push(Noticed { id, change, anomaly: self.anomaly(id, episode, key) });
             }
         }

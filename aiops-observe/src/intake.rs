@@ -3,7 +3,7 @@
 
 use crate::decode::*;
 use crate::{Decoder, Error, Limits, Rejection, Result, Sink, Tally};
-use aiops_core::Timestamp;
+use aiops_core::{Timestamp, report};
 use std::fmt;
 
 /// What ingestion needs of an HTTP request.
@@ -230,6 +230,7 @@ fn answer(manner: Manner, decoded: Result<Tally>) -> IntakeAnswer {
         Err(error) => {
             let status = if matches!(error, Error::TooLarge { .. }) { 413 } else { 400 };
             let tally = error.before().cloned().unwrap_or_default();
+            report!(warn, "aiops_observe", "a body could not be read"; reason = error);
             (IntakeAnswer::text(status, error.to_string()), tally)
         }
         Ok(tally) => {
@@ -262,6 +263,7 @@ fn answer(manner: Manner, decoded: Result<Tally>) -> IntakeAnswer {
         ];
         answer.headers.extend(written);
     }
+    tally.report();
     answer.tally = Some(tally);
     answer
 }

@@ -1,5 +1,6 @@
 //! What became of the parts of a body: accepted, or rejected for a typed and counted reason.
 
+use aiops_core::telemetry;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::AddAssign;
@@ -151,6 +152,15 @@ impl Tally {
     pub fn reasons(&self) -> impl Iterator<Item = (Rejection, u64)> {
         let counted = Rejection::ALL.into_iter().map(|reason| (reason, self.rejected_as(reason)));
         counted.filter(|&(_, count)| count > 0)
+    }
+
+    /// Adds the counts to what the process reports of itself (feature `metrics`); once a body.
+    /// [`Intake`](crate::Intake) does so for the bodies that it reads.
+    pub fn report(&self) {
+        telemetry::count("aiops_observe_items_total", "state", "accepted", self.accepted);
+        for (reason, count) in self.reasons() {
+            telemetry::count("aiops_observe_items_total", "state", reason.name(), count);
+        }
     }
 
     /// How many there were.

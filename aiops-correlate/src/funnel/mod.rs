@@ -6,6 +6,7 @@ mod tell;
 
 use aiops_core::{
     Alert, AlertId, Event, EventId, Incident, IncidentId, IncidentState, Severity, Timestamp,
+    telemetry,
 };
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
@@ -248,7 +249,10 @@ impl Correlator for Funnel {
         if taken.split != NONE {
             self.begun(taken.split);
         }
-        self.describe(number)
+        let decision = self.describe(number);
+        let action = decision.action.name();
+        telemetry::count("aiops_correlate_alerts_total", "action", action, 1);
+        decision
     }
 
     fn observe(&mut self, event: &Event, ctx: &Context<'_>) {

@@ -1,6 +1,8 @@
 //! What becomes of a group: weighed, held, shown, resolved, closed; and what it teaches.
 
-use aiops_core::{EventId, IncidentChange, IncidentId, IncidentState, Timestamp};
+use aiops_core::{
+    EventId, IncidentChange, IncidentId, IncidentState, Timestamp, report, telemetry,
+};
 use std::cmp::Reverse;
 
 use super::{Funnel, Group, Story};
@@ -80,6 +82,9 @@ impl Funnel {
 
     pub(super) fn tell(&mut self, group: u32, news: News) {
         let incident = self.groups[group as usize].id;
+        telemetry::count("aiops_correlate_incidents_total", "news", news.name(), 1);
+        report!(info, "aiops_correlate", "an incident changed";
+            news = news.name(), incident = incident);
         self.updates.push(Update { at: self.now, incident, news });
     }
 

@@ -4,7 +4,7 @@
 //! waits, and hands out the results. A durable commit costs a disk flush whatever its size, so the
 //! rate under load grows with the number of callers.
 
-use aiops_core::{Batch, StoreError, Version};
+use aiops_core::{Batch, StoreError, Version, telemetry};
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -80,6 +80,12 @@ impl Drop for Lead<'_> {
                 let source = "the thread that led the group commit stopped".into();
                 Err(StoreError::Failed { operation: "commit", applied: None, source })
             });
+            let ended = match &outcome {
+                Ok(_) => "committed",
+                Err(error) if error.is_conflict() => "conflict",
+                Err(_) => "failed",
+            };
+            telemetry::count("aiops_knowledge_commits_total", "outcome", ended, 1);
             queue.outcomes.insert(ticket, outcome);
         }
         queue.leading = false;

@@ -8,7 +8,7 @@ use crate::error::within;
 use crate::experience::Trouble;
 use crate::prepare::Prepared;
 use crate::{Context, Error, PrepareConfig, Result, RootCauseAnalyzer};
-use aiops_core::{Candidate, Cause, Ranking};
+use aiops_core::{Candidate, Cause, Ranking, report, telemetry};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -233,7 +233,12 @@ impl RootCauseAnalyzer for Bayes {
 
     fn rank(&self, context: &Context<'_>) -> Result<Ranking> {
         let prepared = self.config.prepare.prepare(context)?;
-        self.rank_prepared(context, &prepared)
+        let ranking = self.rank_prepared(context, &prepared)?;
+        let answer = if ranking.candidates.is_empty() { "unknown" } else { "ranked" };
+        telemetry::count("aiops_rca_rankings_total", "answer", answer, 1);
+        report!(info, "aiops_rca", "an incident was ranked";
+            method = self.config.id, answer = answer, unknown = ranking.unknown);
+        Ok(ranking)
     }
 }
 

@@ -8,7 +8,7 @@ use aiops_pipeline::story::Story;
 use aiops_pipeline::{
     Approval, Settings, bundled_runbooks, carry_out, json, judge, print, replay, report,
 };
-use synthetic::{Files, incident};
+use synthetic::{Files, incident, pool_incident};
 
 fn play(files: Files, name: &str) -> (Story, Truth) {
     let dir = files.write(name);
@@ -77,24 +77,9 @@ fn nothing_looks_ahead() {
 
 #[test]
 fn a_denied_plan_touches_nothing_and_an_approved_one_is_verified() {
-    // The pool alert and the pool runbook belong together.
-    let files = || {
-        let mut files = incident();
-        let alerts = files.0["alerts.jsonl"].replace("ApiLatency", "ApiPoolWaiting");
-        files = files.edit(
-            "series.csv.gz",
-            "gateway_errors_total,gateway,{},counter,",
-            "gateway:error_ratio:10s,gateway,{},gauge,",
-        );
-        let metrics = ratio_instead_of_counter(&files.0["metrics.csv.gz"]);
-        files
-            .edit("series.csv.gz", "api_db_pool_in_use", "api_pool_waiting")
-            .with("metrics.csv.gz", metrics)
-            .with("alerts.jsonl", alerts)
-    };
     let library = bundled_runbooks().unwrap();
     let plan_after = |approval, name| {
-        let (mut story, _) = play(files(), name);
+        let (mut story, _) = play(pool_incident(), name);
         let before = story.main_incident().and_then(|main| main.plan()).unwrap().clone();
         assert_eq!(
             (before.runbook.as_str(), before.state.as_str()),
@@ -114,22 +99,6 @@ fn a_denied_plan_touches_nothing_and_an_approved_one_is_verified() {
     assert_eq!((approved.approval.answer, approved.state.as_str()), ("approved", "succeeded"));
     assert!(approved.steps.iter().all(|step| step.state == "succeeded"), "{:?}", approved.steps);
     assert_eq!(approved.outcome, Some(aiops_core::Outcome::Ok));
-}
-
-/// The synthetic gateway counts errors; the runbook asks for their share.
-fn ratio_instead_of_counter(metrics: &str) -> String {
-    let mut last = None;
-    let rows = metrics.lines().enumerate().map(|(index, line)| {
-        let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
-        if index > 0 {
-            let total: f64 = cells[2].parse().unwrap();
-            let rate = total - last.unwrap_or(total);
-            last = Some(total);
-            cells[2] = format!("{:.6}", rate / 60.0);
-        }
-        cells.join(",") + "\n"
-    });
-    rows.collect()
 }
 
 #[test]
