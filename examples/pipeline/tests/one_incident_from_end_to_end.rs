@@ -3,8 +3,10 @@
 
 mod synthetic;
 
+use std::collections::BTreeSet;
+
 use aiops_pipeline::recording::{Recording, Truth};
-use aiops_pipeline::story::Story;
+use aiops_pipeline::story::{ActionStory, Story};
 use aiops_pipeline::{
     Approval, Settings, bundled_runbooks, carry_out, json, judge, print, replay, report,
 };
@@ -99,6 +101,48 @@ fn a_denied_plan_touches_nothing_and_an_approved_one_is_verified() {
     assert_eq!((approved.approval.answer, approved.state.as_str()), ("approved", "succeeded"));
     assert!(approved.steps.iter().all(|step| step.state == "succeeded"), "{:?}", approved.steps);
     assert_eq!(approved.outcome, Some(aiops_core::Outcome::Ok));
+}
+
+/// Accepted samples are all judged, and every alert that came in or was raised ends with one
+/// decision: its reasons, and the incident through which it stays reachable.
+#[test]
+fn nothing_is_lost_on_the_way_and_every_decision_has_its_reason() {
+    let dir = pool_incident().write("nothing_lost");
+    let recording = Recording::open(&dir).unwrap();
+    let settings = Settings::default();
+    let library = bundled_runbooks().unwrap();
+    let mut story = replay(&recording, &library, &settings, &mut |_| {}).unwrap();
+    carry_out(&mut story, &library, Approval::Deny).unwrap();
+
+    let measured = story.metrics.values().iter().filter(|value| !value.is_nan()).count();
+    assert_eq!(story.funnel.samples, measured as u64, "each value was judged or warmed up on");
+
+    // Two anomalies of one series within a window of the rule are one alert.
+    let raised = story.anomalies.iter().map(|a| settings.alert_rule.alert(a, a.last_seen).id);
+    let came_in = recording.alerts.iter().map(|alert| alert.id);
+    let expected: BTreeSet<_> = raised.chain(came_in).collect();
+    let decided: BTreeSet<_> = story.alerts.iter().map(|told| told.alert.id).collect();
+    assert_eq!(decided, expected);
+    assert!(story.funnel.alerts() >= decided.len() as u64);
+
+    for told in &story.alerts {
+        assert!(!told.reasons.is_empty(), "{} was {} for no reason", told.alert.name, told.action);
+        let incident = told.incident.unwrap_or_else(|| panic!("{} is nowhere", told.alert.name));
+        let holder = story.incidents.iter().find(|story| story.incident.id == incident).unwrap();
+        assert!(holder.incident.alerts.contains(&told.alert.id), "{} reaches", told.alert.name);
+    }
+    for incident in &story.incidents {
+        assert!(!incident.incident.timeline.is_empty(), "{} has no story", incident.incident.title);
+        for ranked in &incident.rankings {
+            assert!(ranked.ranking.candidates.iter().all(|c| !c.evidence.is_empty()));
+        }
+        match &incident.action {
+            ActionStory::NotReached(reasons) => assert!(!reasons.is_empty()),
+            ActionStory::Planned(plan) => {
+                assert!(!plan.because.is_empty() && !plan.gates.is_empty())
+            }
+        }
+    }
 }
 
 #[test]
