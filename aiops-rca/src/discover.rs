@@ -7,15 +7,22 @@ mod lagged;
 mod lingam;
 mod pc;
 mod pcmci;
+mod pcmci_plus;
+mod tidy;
+mod unit_root;
 mod var_granger;
 
 pub use granger::{Granger, GrangerConfig, GrangerTest, LagChoice};
 pub use graph::{CausalEdge, CausalGraph, Mark};
 pub use knowledge::{Dropped, Knowledge};
 pub use lingam::{DirectLingam, DirectLingamConfig, VarLingam, VarLingamConfig};
-pub use pc::{Pc, PcConfig};
+pub use pc::{Pc, PcConfig, PcTest};
 pub use pcmci::{Pcmci, PcmciConfig};
+pub use pcmci_plus::{PcmciPlus, PcmciPlusConfig};
+pub use tidy::{Tidied, Tidy, TidyConfig, Tidying, Treatment, Unfit};
+pub use unit_root::{Deterministic, UnitRootTest, unit_root};
 pub use var_granger::{ConditionalGranger, ConditionalGrangerConfig, WaldTest};
+
 
 use crate::Result;
 use aiops_core::Frame;

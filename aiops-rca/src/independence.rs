@@ -1,6 +1,41 @@
 //! Tests of independence: the p-values that discovery decides by.
 
+mod g_square;
+
+pub(crate) use g_square::Discrete;
+
+use crate::linalg::{Symmetric, partial_correlation};
 use statrs::function::erf::erfc;
+
+/// A test of "x and y are independent given these", over variables that are numbered from 0.
+pub(crate) trait Independence: Sync {
+    fn variables(&self) -> usize;
+
+    fn p_value(&self, x: usize, y: usize, given: &[usize]) -> f64;
+
+    /// The size of the unconditional dependence, for people to read; signed where it has a sign.
+    fn strength(&self, x: usize, y: usize) -> f64;
+}
+
+/// Linear dependence under Gaussian noise.
+pub(crate) struct Gaussian<'a> {
+    pub(crate) moments: &'a Symmetric,
+    pub(crate) samples: usize,
+}
+
+impl Independence for Gaussian<'_> {
+    fn variables(&self) -> usize {
+        self.moments.len()
+    }
+
+    fn p_value(&self, x: usize, y: usize, given: &[usize]) -> f64 {
+        fisher_z(partial_correlation(self.moments, x, y, given), self.samples, given.len())
+    }
+
+    fn strength(&self, x: usize, y: usize) -> f64 {
+        partial_correlation(self.moments, x, y, &[])
+    }
+}
 
 /// Fisher's z test of a (partial) correlation: the two-sided p-value of
 /// sqrt(n − conditions − 3) · |atanh r| under the standard normal.

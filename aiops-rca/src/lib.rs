@@ -25,7 +25,9 @@
 //! | know what the graph adds | [`RobustConfig`] beside it: same preparation, no graph |
 //! | compare with the literature | [`PublishedScorer`], [`HypothesisConfig`] (CIRCA class), [`WalkConfig`] (page rank, random walk), [`CorrelationRanking`] |
 //! | find lagged influences among many series | [`ConditionalGrangerConfig`], or [`PcmciConfig`] when they are strongly autocorrelated |
+//! | the same, and influences within one step | [`PcmciPlusConfig`] |
 //! | test one pair | [`GrangerConfig`] |
+//! | make wandering or repeated series fit for that | [`TidyConfig`], before any of them |
 //! | find influences within one step | [`PcConfig`]; [`DirectLingamConfig`], [`VarLingamConfig`] with non-Gaussian noise |
 //!
 //! [`Context`] has a complete example.
@@ -45,6 +47,7 @@ pub mod eval;
 mod experience;
 mod independence;
 mod linalg;
+mod parallel;
 mod prepare;
 mod rank;
 pub mod replay;
@@ -59,14 +62,16 @@ pub use confidence::{Advice, ConfidenceConfig};
 pub use context::{Context, MetricInfo};
 pub use discover::{
     CausalDiscovery, CausalEdge, CausalGraph, ConditionalGranger, ConditionalGrangerConfig,
-    DirectLingam, DirectLingamConfig, Dropped, Granger, GrangerConfig, GrangerTest, Knowledge,
-    LagChoice, Mark, Pc, PcConfig, Pcmci, PcmciConfig, VarLingam, VarLingamConfig, WaldTest,
+    Deterministic, DirectLingam, DirectLingamConfig, Dropped, Granger, GrangerConfig, GrangerTest,
+    Knowledge, LagChoice, Mark, Pc, PcConfig, PcTest, Pcmci, PcmciConfig, PcmciPlus,
+    PcmciPlusConfig, Tidied, Tidy, TidyConfig, Tidying, Treatment, Unfit, UnitRootTest, VarLingam,
+    VarLingamConfig, WaldTest, unit_root,
 };
 pub use error::{Error, Result};
 pub use experience::{Experience, ExperienceConfig, Trouble};
 pub use prepare::{Deviation, PrepareConfig, Prepared, Suspect};
 pub use rank::{
     Bayes, BayesConfig, ChangeConfig, CorrelationRanking, DefaultConfig, HypothesisConfig,
-    HypothesisTest, MagnitudeConfig, PublishedScorer, RobustConfig, RobustScorer, Scale, Walk,
-    WalkConfig,
+    HypothesisTest, MagnitudeConfig, PublishedScorer, RobustConfig, RobustScorer,
+    Scale, Walk, WalkConfig,
 };

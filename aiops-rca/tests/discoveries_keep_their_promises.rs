@@ -3,8 +3,8 @@
 
 use aiops_rca::testing::check_discovery;
 use aiops_rca::{
-    CausalDiscovery, ConditionalGrangerConfig, DirectLingamConfig, GrangerConfig, PcConfig,
-    PcmciConfig, VarLingamConfig,
+    CausalDiscovery, ConditionalGrangerConfig, DirectLingamConfig, GrangerConfig, PcConfig, PcTest,
+    PcmciConfig, PcmciPlusConfig, TidyConfig, VarLingamConfig,
 };
 
 #[test]
@@ -14,6 +14,18 @@ fn the_manual_holds() {
         Box::new(ConditionalGrangerConfig::default().build().expect("valid")),
         Box::new(PcConfig::default().build().expect("valid")),
         Box::new(PcmciConfig::default().build().expect("valid")),
+        Box::new(PcmciPlusConfig::default().build().expect("valid")),
+        Box::new(
+            PcConfig { test: PcTest::GSquare { bins: Some(3) }, ..PcConfig::default() }
+                .build()
+                .expect("valid"),
+        ),
+        Box::new(
+            TidyConfig::default()
+                .build()
+                .expect("valid")
+                .before(PcmciConfig::default().build().expect("valid")),
+        ),
         Box::new(DirectLingamConfig::default().build().expect("valid")),
         Box::new(VarLingamConfig::default().build().expect("valid")),
     ];

@@ -2,8 +2,8 @@
 
 use aiops_core::{Frame, Labels, SeriesKey, Timestamp};
 use aiops_rca::{
-    Adjust, CausalDiscovery, ConditionalGrangerConfig, DirectLingamConfig, GrangerConfig,
-    Knowledge, LagChoice, Mark, PcConfig,
+    Adjust, CausalDiscovery, ConditionalGrangerConfig, Deterministic, DirectLingamConfig,
+    GrangerConfig, Knowledge, LagChoice, Mark, PcConfig, PcTest, PcmciPlusConfig, unit_root,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -104,6 +104,55 @@ fn pc_is_that_of_causal_learn() {
     }
 }
 
+fn pairs(rows_of: &Value) -> BTreeSet<(usize, usize)> {
+    rows(rows_of).iter().map(|p| (p[0] as usize, p[1] as usize)).collect()
+}
+
+#[test]
+fn pc_with_categories_is_that_of_causal_learn() {
+    let mut data = frame(include_str!("golden/sem.csv"));
+    for row in 0..data.n_series() {
+        let cut = |v: f64| f64::from(u8::from(v > -1.0) + u8::from(v > 1.0));
+        data.row_mut(row).iter_mut().for_each(|v| *v = cut(*v));
+    }
+    for (level, expected) in golden()["pc_g_square"].as_object().expect("by level") {
+        let test = PcTest::GSquare { bins: None };
+        let level = level.parse().expect("a level");
+        let method = PcConfig { test, level, ..PcConfig::default() }.build().expect("valid");
+        let graph = method.discover(&data, &Knowledge::none()).expect("enough data");
+        let of = |mark: Mark| -> BTreeSet<(usize, usize)> {
+            graph.edges.iter().filter(|e| e.mark == mark).map(|e| (e.from, e.to)).collect()
+        };
+        assert_eq!(of(Mark::Directed), pairs(&expected["directed"]), "level {level}");
+        assert_eq!(of(Mark::Undirected), pairs(&expected["undirected"]), "level {level}");
+    }
+}
+
+#[test]
+fn pcmci_plus_is_that_of_tigramite() {
+    let tables =
+        [("var", include_str!("golden/var.csv")), ("svar", include_str!("golden/svar.csv"))];
+    for (name, table) in tables {
+        let data = frame(table);
+        for level in [0.01, 0.05] {
+            let expected = &golden()["pcmci_plus"][format!("{name} {level}")];
+            let method = PcmciPlusConfig { level, ..PcmciPlusConfig::default() }.build();
+            let graph = method.expect("valid").discover(&data, &Knowledge::none());
+            let graph = graph.expect("enough data");
+            let directed = graph.edges.iter().filter(|e| e.mark == Mark::Directed);
+            let directed: BTreeSet<_> = directed.map(|e| (e.from, e.to, e.lag as usize)).collect();
+            let theirs: BTreeSet<_> = rows(&expected["directed"])
+                .iter()
+                .map(|e| (e[0] as usize, e[1] as usize, e[2] as usize))
+                .collect();
+            assert_eq!(directed, theirs, "{name}, level {level}");
+            let open = graph.edges.iter().filter(|e| e.mark == Mark::Undirected);
+            let open: BTreeSet<_> = open.map(|e| (e.from, e.to)).collect();
+            assert_eq!(open, pairs(&expected["undirected"]), "{name}, level {level}");
+        }
+    }
+}
+
 #[test]
 fn direct_lingam_orders_as_causal_learn_does() {
     let data = frame(include_str!("golden/lingam.csv"));
@@ -132,5 +181,33 @@ fn adjusted_p_values_are_those_of_statsmodels() {
         for (ours, theirs) in adjust.apply(&p_values).iter().zip(numbers(&golden[name])) {
             close(*ours, theirs, name);
         }
+    }
+}
+
+#[test]
+fn unit_roots_are_those_of_statsmodels() {
+    let data = frame(include_str!("golden/var.csv"));
+    let golden = golden();
+    for case in golden["unit_root"].as_array().expect("rows") {
+        let values = data.row(case[0].as_u64().expect("a column") as usize).iter();
+        let series: Vec<f64> = match case[1].as_str().expect("a shape") {
+            "sum" => values
+                .scan(0.0, |sum, v| {
+                    *sum += v;
+                    Some(*sum)
+                })
+                .collect(),
+            "line" => values.enumerate().map(|(t, v)| v + 0.05 * t as f64).collect(),
+            _ => values.copied().collect(),
+        };
+        let around = match case[2].as_str() {
+            Some("ct") => Deterministic::ConstantAndTrend,
+            _ => Deterministic::Constant,
+        };
+        let test = unit_root(&series, around, None).expect("enough data");
+        assert_eq!(Some(test.lags as u64), case[5].as_u64(), "{case}");
+        close(test.statistic, case[3].as_f64().expect("a statistic"), &case.to_string());
+        let p_value = case[4].as_f64().expect("a p-value");
+        assert!((test.p_value - p_value).abs() < 1e-8, "{} and {case}", test.p_value);
     }
 }

@@ -4,9 +4,8 @@ use super::lagged::centred;
 use super::{CausalDiscovery, CausalEdge, CausalGraph, Knowledge, Mark};
 use crate::error::within;
 use crate::linalg::{Symmetric, dot};
-use crate::{Adjust, Error, Result};
+use crate::{Adjust, Error, Result, parallel};
 use aiops_core::Frame;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF, FisherSnedecor};
 
@@ -211,18 +210,15 @@ impl CausalDiscovery for Granger {
             .flat_map(|effect| (0..rows).map(move |cause| (cause, effect)))
             .filter(|&(cause, effect)| cause != effect && knowledge.permits(cause, effect))
             .collect();
-        let tests: Result<Vec<Option<GrangerTest>>> = pairs
-            .par_iter()
-            .map(|&(cause, effect)| {
-                let series = |row: usize| &data.row(row)[stretch.clone()];
-                match self.test(series(cause), series(effect)) {
-                    Ok(test) => Ok(Some(test)),
-                    Err(Error::Singular { .. }) => Ok(None),
-                    Err(error) => Err(error),
-                }
-            })
-            .collect();
-        let tests = tests?;
+        let tests = parallel::map(&pairs, |&(cause, effect)| {
+            let series = |row: usize| &data.row(row)[stretch.clone()];
+            match self.test(series(cause), series(effect)) {
+                Ok(test) => Ok(Some(test)),
+                Err(Error::Singular { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        let tests: Vec<Option<GrangerTest>> = tests.into_iter().collect::<Result<_>>()?;
         let raw: Vec<f64> = tests.iter().map(|t| t.map_or(f64::NAN, |t| t.f_p_value)).collect();
         let adjusted = self.config.adjust.apply(&raw);
         let mut edges = vec![];
@@ -239,7 +235,8 @@ impl CausalDiscovery for Granger {
     }
 }
 
-fn longest_run(steps: &[usize]) -> std::ops::Range<usize> {
+/// The longest run of consecutive steps among `steps`, which rise.
+pub(super) fn longest_run(steps: &[usize]) -> std::ops::Range<usize> {
     let mut best = 0..0;
     let mut begin = 0;
     for i in 0..steps.len() {

@@ -1,9 +1,8 @@
 //! Rows beside their own past, over the steps where everything is present.
 
 use crate::linalg::{Symmetric, dot};
-use crate::{Error, Result};
+use crate::{Error, Result, parallel};
 use aiops_core::Frame;
-use rayon::prelude::*;
 
 /// Columns of every row at every lag from 0 to `max_lag`, centred, over the same steps.
 ///
@@ -34,7 +33,7 @@ impl Lagged {
             let (row, lag) = (index / (max_lag + 1), index % (max_lag + 1));
             centred(steps.iter().map(|&t| data.row(row)[t - lag]).collect())
         };
-        let columns = (0..rows * (max_lag + 1)).into_par_iter().map(column).collect();
+        let columns = parallel::map_below(rows * (max_lag + 1), column);
         Ok(Lagged { max_lag, samples: steps.len(), columns })
     }
 
@@ -56,10 +55,9 @@ impl Lagged {
     pub(super) fn moments(&self) -> Symmetric {
         let columns = &self.columns;
         let n = columns.len();
-        let lower: Vec<Vec<f64>> = (0..n)
-            .into_par_iter()
-            .map(|i| (0..=i).map(|j| dot(&columns[i], &columns[j])).collect())
-            .collect();
+        let row =
+            |i: usize| -> Vec<f64> { (0..=i).map(|j| dot(&columns[i], &columns[j])).collect() };
+        let lower = parallel::map_below(n, row);
         Symmetric::from_fn(n, |i, j| lower[i][j])
     }
 }

@@ -4,9 +4,8 @@ use super::lagged::Lagged;
 use super::{CausalDiscovery, CausalEdge, CausalGraph, Knowledge, Mark};
 use crate::error::within;
 use crate::linalg::{Symmetric, dot};
-use crate::{Error, Result};
+use crate::{Error, Result, parallel};
 use aiops_core::Frame;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -131,7 +130,7 @@ fn causal_order(rows: &[usize], mut columns: Vec<Vec<f64>>, knowledge: &Knowledg
             });
             against.sum()
         };
-        let scores: Vec<f64> = (0..left.len()).into_par_iter().map(score).collect();
+        let scores: Vec<f64> = parallel::map_below(left.len(), score);
         // Who may not be caused by any of the rest goes first, who is required to be caused waits.
         let may_lead = |place: usize| {
             let row = rows[left[place]];

@@ -2,16 +2,31 @@
 
 use super::lagged::Lagged;
 use super::{CausalDiscovery, CausalEdge, CausalGraph, Knowledge, Mark};
-use crate::Result;
 use crate::error::within;
-use crate::independence::fisher_z;
-use crate::linalg::{Symmetric, partial_correlation};
+use crate::independence::{Discrete, Gaussian, Independence};
+use crate::{Result, parallel};
 use aiops_core::Frame;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The PC algorithm, in its order-independent ("stable") form, with Fisher's z test.
+/// What [`PcConfig`] decides independence by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PcTest {
+    /// Fisher's z test of the partial correlation: linear dependence of numbers.
+    #[default]
+    FisherZ,
+    /// The G² test of categories: any dependence, at the price of many more samples. A test needs
+    /// several samples for each combination of categories, conditions included.
+    GSquare {
+        /// Cut each row into so many equally full parts first; `None` takes every distinct value
+        /// for a category of its own, which is right for codes and states only.
+        bins: Option<usize>,
+    },
+}
+
+/// The PC algorithm, in its order-independent ("stable") form, with Fisher's z or the G² test.
 ///
 /// Finds the Markov equivalence class of the graph: directed edges where every member agrees,
 /// undirected ones elsewhere. Ignores time: steps are taken as independent draws, so on
@@ -31,6 +46,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PcConfig {
+    /// The test. Default Fisher's z.
+    pub test: PcTest,
     /// The level of each test; the customary 0.05 is the default.
     pub level: f64,
     /// Conditions on at most so many variables; `None` as many as neighbours allow. Default `None`.
@@ -39,7 +56,7 @@ pub struct PcConfig {
 
 impl Default for PcConfig {
     fn default() -> Self {
-        PcConfig { level: 0.05, max_conditions: None }
+        PcConfig { test: PcTest::default(), level: 0.05, max_conditions: None }
     }
 }
 
@@ -50,6 +67,9 @@ impl PcConfig {
     /// [`Error::InvalidConfig`](crate::Error::InvalidConfig) names the field that is out of range.
     pub fn build(self) -> Result<Pc> {
         within("level", self.level, 0.0, 1.0)?;
+        if let PcTest::GSquare { bins: Some(bins) } = self.test {
+            within("bins", bins as f64, 2.0, 1e3)?;
+        }
         Ok(Pc { config: self })
     }
 }
@@ -74,12 +94,11 @@ struct Skeleton {
 impl Pc {
     fn skeleton(
         &self,
-        moments: &Symmetric,
-        samples: usize,
+        test: &dyn Independence,
         mut adjacent: Vec<Vec<bool>>,
         knowledge: &Knowledge,
     ) -> Skeleton {
-        let rows = moments.len();
+        let rows = test.variables();
         let mut separators = Separators::new();
         let mut survived: BTreeMap<(usize, usize), f64> = BTreeMap::new();
         let limit = self.config.max_conditions.unwrap_or(usize::MAX);
@@ -98,8 +117,7 @@ impl Pc {
                 let mut found = vec![];
                 let mut largest = 0.0_f64;
                 for_each_subset(&others, depth, |given| {
-                    let r = partial_correlation(moments, x, y, given);
-                    let p_value = fisher_z(r, samples, depth);
+                    let p_value = test.p_value(x, y, given);
                     largest = largest.max(p_value);
                     if p_value > self.config.level {
                         found.push(given.to_vec());
@@ -107,7 +125,7 @@ impl Pc {
                 });
                 (found, largest)
             };
-            let judged: Vec<(Vec<Vec<usize>>, f64)> = pairs.par_iter().map(judge).collect();
+            let judged: Vec<(Vec<Vec<usize>>, f64)> = parallel::map(&pairs, judge);
             for ((x, y), (found, largest)) in pairs.into_iter().zip(judged) {
                 let pair = (x.min(y), x.max(y));
                 let entry = survived.entry(pair).or_insert(0.0);
@@ -126,7 +144,7 @@ impl Pc {
 }
 
 /// Calls `visit` with every subset of `size`, in lexicographic order.
-fn for_each_subset(of: &[usize], size: usize, mut visit: impl FnMut(&[usize])) {
+pub(crate) fn for_each_subset(of: &[usize], size: usize, mut visit: impl FnMut(&[usize])) {
     if size > of.len() {
         return;
     }
@@ -263,7 +281,6 @@ impl CausalDiscovery for Pc {
         let rows = data.n_series();
         knowledge.check(rows)?;
         let lagged = Lagged::new("pc", data, 0, 4)?;
-        let moments = lagged.moments();
         let varies: Vec<bool> = (0..rows).map(|row| !lagged.is_constant(row)).collect();
         let start: Vec<Vec<bool>> = (0..rows)
             .map(|x| {
@@ -271,8 +288,17 @@ impl CausalDiscovery for Pc {
                 (0..rows).map(|y| x != y && may(y)).collect()
             })
             .collect();
-        let Skeleton { adjacent, separators, survived } =
-            self.skeleton(&moments, lagged.samples, start, knowledge);
+        let moments;
+        let test: Box<dyn Independence> = match self.config.test {
+            PcTest::FisherZ => {
+                moments = lagged.moments();
+                Box::new(Gaussian { moments: &moments, samples: lagged.samples })
+            }
+            PcTest::GSquare { bins } => {
+                Box::new(Discrete::of((0..rows).map(|row| lagged.column(row, 0)), bins))
+            }
+        };
+        let Skeleton { adjacent, separators, survived } = self.skeleton(&*test, start, knowledge);
         let mut partial = Partial { into: adjacent };
         let known = |partial: &mut Partial| {
             for x in 0..rows {
@@ -299,7 +325,7 @@ impl CausalDiscovery for Pc {
                     _ => continue,
                 };
                 let p_value = survived.get(&(x.min(y), x.max(y))).copied().unwrap_or(0.0);
-                let strength = partial_correlation(&moments, x, y, &[]);
+                let strength = test.strength(x, y);
                 edges.push(CausalEdge { from: x, to: y, lag: 0, mark, strength, p_value });
             }
         }

@@ -4,14 +4,13 @@ use super::lagged::Lagged;
 use super::{CausalDiscovery, CausalEdge, CausalGraph, Knowledge, Mark};
 use crate::error::within;
 use crate::linalg::{Symmetric, partial_correlation};
-use crate::{Adjust, Result};
+use crate::{Adjust, Result, parallel};
 use aiops_core::Frame;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// A row at a lag.
-type Node = (usize, usize);
+pub(super) type Node = (usize, usize);
 
 /// Lagged causal discovery with partial correlation.
 ///
@@ -81,14 +80,20 @@ pub(crate) struct Link {
     pub(crate) p_value: f64,
 }
 
-struct Tester {
+/// Partial correlations from the moments of all rows at all lags.
+pub(super) struct Tester {
     lagged: Lagged,
     moments: Symmetric,
 }
 
 impl Tester {
+    pub(super) fn new(lagged: Lagged) -> Self {
+        let moments = lagged.moments();
+        Tester { lagged, moments }
+    }
+
     /// Partial correlation and its p-value.
-    fn test(&self, x: Node, y: Node, given: &[Node]) -> (f64, f64) {
+    pub(super) fn test(&self, x: Node, y: Node, given: &[Node]) -> (f64, f64) {
         let at = |node: Node| self.lagged.index(node.0, node.1);
         let given: Vec<usize> = given.iter().map(|&node| at(node)).collect();
         let r = partial_correlation(&self.moments, at(x), at(y), &given);
@@ -107,24 +112,11 @@ impl Pcmci {
         let lagged = Lagged::new("pcmci", data, 2 * max_lag, 8)?;
         let rows: Vec<usize> =
             (0..data.n_series()).filter(|&row| !lagged.is_constant(row)).collect();
-        let moments = lagged.moments();
-        let tester = Tester { lagged, moments };
-        let allowed =
-            |cause: usize, effect: usize| cause == effect || knowledge.permits(cause, effect);
-        let mut parents = vec![vec![]; data.n_series()];
-        let found: Vec<Vec<Node>> = rows
-            .par_iter()
-            .map(|&effect| {
-                let causes = rows.iter().copied().filter(|&cause| allowed(cause, effect));
-                let nodes = causes.flat_map(|cause| (1..=max_lag).map(move |lag| (cause, lag)));
-                self.condition_on(&tester, effect, nodes.collect())
-            })
-            .collect();
-        for (&row, found) in rows.iter().zip(found) {
-            parents[row] = found;
-        }
+        let tester = Tester::new(lagged);
+        let level = self.config.pc_level;
+        let parents = parents_of_all(&tester, &rows, data.n_series(), max_lag, level, knowledge);
         let links = |&effect: &usize| {
-            let causes = rows.iter().copied().filter(|&cause| allowed(cause, effect));
+            let causes = rows.iter().copied().filter(|&cause| allowed(knowledge, cause, effect));
             let nodes = causes.flat_map(|cause| (1..=max_lag).map(move |lag| (cause, lag)));
             let link = |(cause, lag): Node| {
                 let own = parents[effect].iter().copied().filter(|&node| node != (cause, lag));
@@ -140,34 +132,59 @@ impl Pcmci {
             };
             nodes.map(link).collect::<Vec<_>>()
         };
-        let links: Vec<Vec<Link>> = rows.par_iter().map(links).collect();
+        let links: Vec<Vec<Link>> = parallel::map(&rows, links);
         Ok(links.concat())
     }
+}
 
-    /// The PC1 stage: the candidates that no small set of stronger ones explains, strongest first.
-    fn condition_on(&self, tester: &Tester, effect: usize, candidates: Vec<Node>) -> Vec<Node> {
-        let mut parents = candidates;
-        let mut weakest: std::collections::HashMap<Node, f64> = Default::default();
-        let mut p = 0;
-        while p == 0 || p < parents.len() {
-            let mut kept = vec![];
-            for (position, &node) in parents.iter().enumerate() {
-                let stronger = parents.iter().enumerate().filter(|(i, _)| *i != position);
-                let given: Vec<Node> = stronger.map(|(_, &node)| node).take(p).collect();
-                let (r, p_value) = tester.test(node, (effect, 0), &given);
-                let smallest = weakest.entry(node).or_insert(f64::INFINITY);
-                *smallest = smallest.min(r.abs());
-                if p_value <= self.config.pc_level {
-                    kept.push(node);
-                }
-            }
-            // A stable sort: equals keep the order of rows and lags.
-            kept.sort_by(|a, b| weakest[b].total_cmp(&weakest[a]));
-            parents = kept;
-            p += 1;
-        }
-        parents
+fn allowed(knowledge: &Knowledge, cause: usize, effect: usize) -> bool {
+    cause == effect || knowledge.permits(cause, effect)
+}
+
+/// The PC1 stage for each of `rows`, indexed by row.
+pub(super) fn parents_of_all(
+    tester: &Tester,
+    rows: &[usize],
+    n_series: usize,
+    max_lag: usize,
+    level: f64,
+    knowledge: &Knowledge,
+) -> Vec<Vec<Node>> {
+    let found = parallel::map(rows, |&effect| {
+        let causes = rows.iter().copied().filter(|&cause| allowed(knowledge, cause, effect));
+        let nodes = causes.flat_map(|cause| (1..=max_lag).map(move |lag| (cause, lag)));
+        condition_on(tester, effect, nodes.collect(), level)
+    });
+    let mut parents = vec![vec![]; n_series];
+    for (&row, found) in rows.iter().zip(found) {
+        parents[row] = found;
     }
+    parents
+}
+
+/// The PC1 stage: the candidates that no small set of stronger ones explains, strongest first.
+fn condition_on(tester: &Tester, effect: usize, candidates: Vec<Node>, level: f64) -> Vec<Node> {
+    let mut parents = candidates;
+    let mut weakest: std::collections::HashMap<Node, f64> = Default::default();
+    let mut p = 0;
+    while p == 0 || p < parents.len() {
+        let mut kept = vec![];
+        for (position, &node) in parents.iter().enumerate() {
+            let stronger = parents.iter().enumerate().filter(|(i, _)| *i != position);
+            let given: Vec<Node> = stronger.map(|(_, &node)| node).take(p).collect();
+            let (r, p_value) = tester.test(node, (effect, 0), &given);
+            let smallest = weakest.entry(node).or_insert(f64::INFINITY);
+            *smallest = smallest.min(r.abs());
+            if p_value <= level {
+                kept.push(node);
+            }
+        }
+        // A stable sort: equals keep the order of rows and lags.
+        kept.sort_by(|a, b| weakest[b].total_cmp(&weakest[a]));
+        parents = kept;
+        p += 1;
+    }
+    parents
 }
 
 impl CausalDiscovery for Pcmci {

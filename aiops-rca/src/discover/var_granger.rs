@@ -5,9 +5,8 @@ use super::lagged::Lagged;
 use super::{CausalDiscovery, CausalEdge, CausalGraph, Knowledge, Mark};
 use crate::error::within;
 use crate::linalg::{Symmetric, dot};
-use crate::{Adjust, Error, Result};
+use crate::{Adjust, Error, Result, parallel};
 use aiops_core::Frame;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, FisherSnedecor};
 
@@ -141,16 +140,14 @@ impl ConditionalGranger {
             });
             tests.collect::<Vec<_>>()
         };
-        let tests: Vec<Vec<WaldTest>> = (0..rows.len()).into_par_iter().map(equation).collect();
+        let tests: Vec<Vec<WaldTest>> = parallel::map_below(rows.len(), equation);
         Ok(tests.concat())
     }
 }
 
 fn gram(columns: &[&[f64]]) -> Symmetric {
-    let lower: Vec<Vec<f64>> = (0..columns.len())
-        .into_par_iter()
-        .map(|i| (0..=i).map(|j| dot(columns[i], columns[j])).collect())
-        .collect();
+    let row = |i: usize| -> Vec<f64> { (0..=i).map(|j| dot(columns[i], columns[j])).collect() };
+    let lower = parallel::map_below(columns.len(), row);
     Symmetric::from_fn(columns.len(), |i, j| lower[i][j])
 }
 

@@ -5,9 +5,8 @@ use crate::error::within;
 use crate::linalg::{Symmetric, dot};
 use crate::prepare::{Prepared, Suspect};
 use crate::stats::{mean_std, upper_mean};
-use crate::{Context, MagnitudeConfig, PrepareConfig, Result, RootCauseAnalyzer};
+use crate::{Context, MagnitudeConfig, PrepareConfig, Result, RootCauseAnalyzer, parallel};
 use aiops_core::{Candidate, Depends, Evidence, MetricKind, Ranking};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -84,11 +83,9 @@ impl RootCauseAnalyzer for HypothesisTest {
 
     fn rank(&self, context: &Context<'_>) -> Result<Ranking> {
         let prepared = self.config.prepare.prepare(context)?;
-        let scores: Vec<Vec<(usize, f64)>> = prepared
-            .suspects
-            .par_iter()
-            .map(|suspect| self.residuals(context, &prepared, suspect))
-            .collect();
+        let scores: Vec<Vec<(usize, f64)>> = parallel::map(&prepared.suspects, |suspect| {
+            self.residuals(context, &prepared, suspect)
+        });
         let HypothesisConfig { prepare, magnitude, .. } = &self.config;
         let weight = |&(index, score): &(usize, f64)| {
             magnitude.kind(prepared.deviations[index].kind)

@@ -42,6 +42,25 @@ def save(name, x):
 
 var = save("var", var_data(1, 5, 300))
 sem = save("sem", sem_data(2, 8, 400, lambda rng, n: rng.normal(size=n)))
+
+
+def svar_data(seed, n, burn=200):
+    """Six variables with effects at lag 1 and within the step, in this order; samples in rows."""
+    rng = np.random.default_rng(seed)
+    x = np.zeros((n + burn, 6))
+    noise = rng.normal(size=x.shape)
+    for t in range(1, n + burn):
+        p = x[t - 1]
+        x[t, 2] = 0.5 * p[2] + noise[t, 2]
+        x[t, 0] = 0.4 * p[0] + 0.4 * p[2] + noise[t, 0]
+        x[t, 1] = 0.6 * x[t, 0] + 0.5 * x[t, 2] + 0.3 * p[1] + noise[t, 1]
+        x[t, 4] = 0.5 * x[t, 1] - 0.4 * p[5] + noise[t, 4]
+        x[t, 3] = 0.5 * p[3] + noise[t, 3]
+        x[t, 5] = 0.6 * x[t, 3] + 0.4 * x[t, 4] + noise[t, 5]
+    return x[burn:]
+
+
+svar = save("svar", svar_data(4, 400))
 lin = save("lingam", sem_data(3, 5, 400, lambda rng, n: rng.uniform(-1, 1, n)))
 golden = {}
 
@@ -97,6 +116,43 @@ golden["pcmci"] = [
     for i in range(5) for j in range(5) for tau in (1, 2)
 ]
 
+golden["pcmci_plus"] = {}
+for name, table in (("var", var), ("svar", svar)):
+    for alpha in (0.01, 0.05):
+        plus = PCMCI(dataframe=pp.DataFrame(table), cond_ind_test=ParCorr(significance="analytic"), verbosity=0)
+        graph = plus.run_pcmciplus(tau_min=0, tau_max=2, pc_alpha=alpha)["graph"]
+        directed, undirected = [], []
+        for i in range(table.shape[1]):
+            for j in range(table.shape[1]):
+                for tau in (0, 1, 2):
+                    mark = graph[i, j, tau]
+                    if i != j and mark == "-->":
+                        directed.append([i, j, tau])
+                    if i < j and mark in ("o-o", "x-x"):
+                        undirected.append([i, j])
+        golden["pcmci_plus"][f"{name} {alpha}"] = {"directed": directed, "undirected": undirected}
+
+from causallearn.utils.cit import CIT
+
+# Three categories each, cut at -1 and 1.
+categories = (sem > -1).astype(float) + (sem > 1)
+gsq = CIT(categories, "gsq")
+golden["g_square"] = [
+    [x, y, *given, float(gsq(x, y, list(given)))]
+    for x, y, given in [(0, 1, ()), (2, 5, ()), (0, 1, (2,)), (3, 7, (1,)), (4, 6, (0, 5)), (1, 2, (3, 4, 7))]
+]
+golden["pc_g_square"] = {}
+for alpha in (0.01, 0.05):
+    graph = pc(categories, alpha, "gsq", stable=True, uc_rule=0, uc_priority=2, show_progress=False).G.graph
+    directed, undirected = [], []
+    for i in range(8):
+        for j in range(8):
+            if graph[i, j] == -1 and graph[j, i] == 1:
+                directed.append([i, j])
+            if i < j and graph[i, j] == -1 and graph[j, i] == -1:
+                undirected.append([i, j])
+    golden["pc_g_square"][str(alpha)] = {"directed": directed, "undirected": undirected}
+
 from causallearn.search.FCMBased import lingam
 
 model = lingam.DirectLiNGAM()
@@ -117,4 +173,19 @@ p = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205, 0.212, 0.216]
 golden["adjusted"] = {"p": p}
 for name, method in (("bh", "fdr_bh"), ("by", "fdr_by"), ("bonferroni", "bonferroni")):
     golden["adjusted"][name] = [float(v) for v in multipletests(p, method=method)[1]]
+
+from statsmodels.tsa.stattools import adfuller
+
+# Each column itself, summed up (which wanders), and on top of a line.
+unit_root = []
+for column in range(5):
+    for shape, series in (
+        ("itself", var[:, column]),
+        ("sum", np.cumsum(var[:, column])),
+        ("line", var[:, column] + 0.05 * np.arange(len(var))),
+    ):
+        for regression in ("c", "ct"):
+            stat, p_value, lags = adfuller(series, regression=regression, autolag="AIC")[:3]
+            unit_root.append([column, shape, regression, float(stat), float(p_value), int(lags)])
+golden["unit_root"] = unit_root
 json.dump(golden, open(f"{out}/golden.json", "w"), indent=0, default=float)
