@@ -23,7 +23,7 @@
 //! | rank the causes of an incident | [`DefaultConfig`] |
 //! | the same by the plain definition | [`BayesConfig`] |
 //! | know what the graph adds | [`RobustConfig`] beside it: same preparation, no graph |
-//! | compare with the literature | [`PublishedScorer`], [`HypothesisConfig`] (CIRCA class), [`WalkConfig`] (page rank, random walk), [`CorrelationRanking`] |
+//! | compare with the literature | [`PublishedScorer`], [`HypothesisConfig`] (CIRCA class), [`WalkConfig`] (page rank, random walk), [`TraversalConfig`], [`RcdConfig`], [`CorrelationRanking`] |
 //! | find lagged influences among many series | [`ConditionalGrangerConfig`], or [`PcmciConfig`] when they are strongly autocorrelated |
 //! | the same, and influences within one step | [`PcmciPlusConfig`] |
 //! | test one pair | [`GrangerConfig`] |
@@ -72,6 +72,6 @@ pub use experience::{Experience, ExperienceConfig, Trouble};
 pub use prepare::{Deviation, PrepareConfig, Prepared, Suspect};
 pub use rank::{
     Bayes, BayesConfig, ChangeConfig, CorrelationRanking, DefaultConfig, HypothesisConfig,
-    HypothesisTest, MagnitudeConfig, PublishedScorer, RobustConfig, RobustScorer,
-    Scale, Walk, WalkConfig,
+    HypothesisTest, MagnitudeConfig, PublishedScorer, Rcd, RcdConfig, RobustConfig, RobustScorer,
+    Scale, Traversal, TraversalConfig, Walk, WalkConfig,
 };

@@ -4,8 +4,8 @@
 
 use aiops_rca::testing::{SyntheticIncident, check_analyzer};
 use aiops_rca::{
-    BayesConfig, CorrelationRanking, DefaultConfig, HypothesisConfig, PublishedScorer,
-    RobustConfig, RootCauseAnalyzer, Scale, WalkConfig,
+    BayesConfig, CorrelationRanking, DefaultConfig, HypothesisConfig, PublishedScorer, RcdConfig,
+    RobustConfig, RootCauseAnalyzer, Scale, TraversalConfig, WalkConfig,
 };
 
 fn analyzers() -> Vec<Box<dyn RootCauseAnalyzer>> {
@@ -15,6 +15,8 @@ fn analyzers() -> Vec<Box<dyn RootCauseAnalyzer>> {
         Box::new(RobustConfig::default().build().expect("defaults are valid")),
         Box::new(PublishedScorer { scale: Scale::InterquartileRange }),
         Box::new(PublishedScorer { scale: Scale::StandardDeviation }),
+        Box::new(TraversalConfig::default().build().expect("defaults are valid")),
+        Box::new(RcdConfig::default().build().expect("defaults are valid")),
         Box::new(CorrelationRanking),
         Box::new(HypothesisConfig::default().build().expect("valid")),
         Box::new(WalkConfig::default().build().expect("valid")),

@@ -5,7 +5,7 @@ use aiops_core::{Frame, Labels, SeriesKey, Timestamp};
 use aiops_rca::testing::SyntheticIncident;
 use aiops_rca::{
     CausalDiscovery, ConditionalGrangerConfig, DefaultConfig, DirectLingamConfig, GrangerConfig,
-    HypothesisConfig, Knowledge, PcConfig, PcmciConfig, PcmciPlusConfig,
+    HypothesisConfig, Knowledge, PcConfig, PcmciConfig, PcmciPlusConfig, RcdConfig,
     RootCauseAnalyzer, TidyConfig,
 };
 use std::time::Duration;
@@ -21,6 +21,7 @@ fn rankings_are_the_same_to_the_last_bit() {
     let analyzers: Vec<Box<dyn RootCauseAnalyzer>> = vec![
         Box::new(DefaultConfig::default().build().expect("valid")),
         Box::new(HypothesisConfig::default().build().expect("valid")),
+        Box::new(RcdConfig::default().build().expect("valid")),
     ];
     for analyzer in analyzers {
         let rank = || analyzer.rank(&incident.context()).expect("ranks");

@@ -2,9 +2,8 @@
 
 use super::{PrepareConfig, onset};
 use crate::stats::{finite, mean_std, quantile, upper_mean};
-use crate::{Context, MetricInfo};
+use crate::{Context, MetricInfo, parallel};
 use aiops_core::{Frame, Harm, MetricKind, SeriesKey, Timestamp};
-use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -87,10 +86,8 @@ impl Spans {
 pub(super) fn all(config: &PrepareConfig, context: &Context<'_>) -> Vec<Option<Deviation>> {
     let spans = Spans::of(config, context);
     let carriers = carriers(context);
-    (0..context.window.n_series())
-        .into_par_iter()
-        .map(|row| one(config, context, &spans, carriers[row], row))
-        .collect()
+    let one = |row: usize| one(config, context, &spans, carriers[row], row);
+    parallel::map_below(context.window.n_series(), one)
 }
 
 /// For each row whose trouble travels, the row with the work done by the same service. With several
@@ -156,7 +153,7 @@ fn one(
     let watched = spans.before.end..spans.incident.end;
     let standard: Vec<f64> =
         values[watched.clone()].iter().map(|&v| baseline.score(harm.signed(v), config)).collect();
-    let onset = onset::first_abnormal(&standard, config.abnormal);
+    let onset = onset::estimate(&standard, config.abnormal);
     Some(Deviation {
         row: Some(row),
         series: frame.series()[row].clone(),
@@ -166,8 +163,8 @@ fn one(
         impact,
         expected: baseline.median,
         observed: incident.iter().copied().filter(|v| v.is_finite()).fold(f64::NAN, worst),
-        onset: onset.map(|step| frame.time(watched.start + step)),
-        onset_uncertainty: frame.step(),
+        onset: onset.map(|onset| frame.time(watched.start + onset.step)),
+        onset_uncertainty: frame.step() * onset.map_or(1, |onset| onset.uncertainty as u32),
     })
 }
 

@@ -91,9 +91,12 @@ pub(super) fn gather(
             deviations.push(deviation);
         }
     }
+    let mut detected = vec![false; deviations.len()];
     for anomaly in context.anomalies {
         match position.get(&anomaly.series).map(|&row| (row, of_row[row])) {
-            Some((_, Some(index))) => refine(&mut deviations[index], anomaly),
+            Some((_, Some(index))) => {
+                refine(&mut deviations[index], anomaly, &mut detected[index]);
+            }
             Some((row, None)) if context.metrics[row].service.is_none() => {}
             Some((_, None)) | None => {
                 if let (Some(service), Some(deviation)) =
@@ -140,12 +143,14 @@ fn suspect(
     }
 }
 
-/// A detector watched the series closer than one look at a window can. Of several anomalies of one
+/// A detector watched the series closer than one look at a window can: what it says of the onset
+/// takes the place of what the window shows, be it earlier or later. Of several anomalies of one
 /// series the first onset counts.
-fn refine(deviation: &mut Deviation, anomaly: &Anomaly) {
-    if deviation.onset.is_none_or(|onset| anomaly.onset < onset) {
+fn refine(deviation: &mut Deviation, anomaly: &Anomaly, detected: &mut bool) {
+    if !*detected || deviation.onset.is_none_or(|onset| anomaly.onset < onset) {
         deviation.onset = Some(anomaly.onset);
         deviation.onset_uncertainty = anomaly.onset_uncertainty;
+        *detected = true;
     }
 }
 

@@ -3,7 +3,7 @@
 use super::evidence;
 use super::magnitude::{MagnitudeConfig, Weight, weigh};
 use super::prior::{Graph, Prior, priors};
-use super::{changes, changes::ChangeConfig};
+use super::{changes, changes::ChangeConfig, hosts};
 use crate::error::within;
 use crate::experience::Trouble;
 use crate::prepare::Prepared;
@@ -60,6 +60,10 @@ pub struct BayesConfig {
     /// Factor for suspects that no named symptom depends on. Not zero: missing edges are normal.
     /// Default 0.05.
     pub unreachable: f64,
+    /// Factor for a host whose trouble a guest explains: one whose own use of processor or memory is
+    /// abnormal and began no later. Such a host explains nobody else's trouble either. 1 leaves
+    /// hosts alone. Default 0.05.
+    pub driven_host: f64,
     /// The score that the unknown weighs as much as; 0 leaves no room for it. Default 3.
     pub unknown_score: f64,
     /// Above 1 makes probabilities more cautious, below 1 bolder; the order stays. Default 1.
@@ -80,6 +84,7 @@ impl Default for BayesConfig {
             prior_exponent: 1.0,
             graded: false,
             unreachable: 0.05,
+            driven_host: 0.05,
             unknown_score: 3.0,
             temperature: 1.0,
             explained: 10,
@@ -101,6 +106,7 @@ impl BayesConfig {
         }
         within("prior_exponent", self.prior_exponent, 0.0, 10.0)?;
         within("unreachable", self.unreachable, 0.0, 1.0)?;
+        within("driven_host", self.driven_host, 0.0, 1.0)?;
         within("unknown_score", self.unknown_score, 0.0, 1e12)?;
         within("temperature", self.temperature, 1e-3, 1e3)?;
         Ok(Bayes { config: self })
@@ -126,10 +132,18 @@ impl Bayes {
     ) -> Result<Ranking> {
         let config = &self.config;
         let suspects = &prepared.suspects;
-        let weights: Vec<Weight> = suspects
+        let mut weights: Vec<Weight> = suspects
             .iter()
             .map(|suspect| weigh(&config.magnitude, &config.prepare, prepared, suspect))
             .collect();
+        let abnormal = config.prepare.abnormal;
+        let driven = hosts::driven_by(context.topology, prepared, &weights, abnormal);
+        for (weight, guest) in weights.iter_mut().zip(&driven) {
+            if guest.is_some() && config.driven_host < 1.0 {
+                weight.value *= config.driven_host;
+                weight.abnormal = false;
+            }
+        }
         let graph = Graph::new(context.topology, prepared);
         let priors = priors(&graph, prepared, &weights, config.prior_exponent, config.graded);
         let reach = self.reach(&graph, prepared);
@@ -163,6 +177,7 @@ impl Bayes {
             graph: &graph,
             weights: &weights,
             priors: &priors,
+            driven: &driven,
             temperature: config.temperature,
         };
         evidence::explain(&case, &mut ranking, config.explained);
@@ -223,6 +238,8 @@ pub(super) struct Case<'a> {
     pub(super) graph: &'a Graph<'a>,
     pub(super) weights: &'a [Weight],
     pub(super) priors: &'a [Prior],
+    /// For each suspect the guest that explains it, if it is a host with such a guest.
+    pub(super) driven: &'a [Option<usize>],
     pub(super) temperature: f64,
 }
 

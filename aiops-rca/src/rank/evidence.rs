@@ -84,6 +84,14 @@ fn of_service(case: &Case<'_>, service: &str) -> Vec<Evidence> {
         let reason = Reason::new("explains_symptom", sentence).with("share", share);
         evidence.push(Evidence::Other { reason: reason.with("service", service) });
     }
+    if let Some(guest) = case.driven[index] {
+        let guest = &prepared.suspects[guest].service;
+        let sentence = format!(
+            "{guest} runs on {service} and began to use more of it no later than {service} showed it"
+        );
+        let reason = Reason::new("driven_by_guest", sentence).with("guest", guest.as_str());
+        evidence.push(Evidence::Other { reason: reason.with("host", service) });
+    }
     if let Some(node) = suspect.node {
         evidence.extend(paths(case, node, Some(index)));
         evidence.push(explained(case, index));

@@ -10,8 +10,8 @@ use aiops_rca::eval::{
     mean_reciprocal_rank, paired_bootstrap,
 };
 use aiops_rca::{
-    BayesConfig, CorrelationRanking, DefaultConfig, HypothesisConfig, PublishedScorer,
-    RobustConfig, RootCauseAnalyzer, Scale, WalkConfig,
+    BayesConfig, CorrelationRanking, DefaultConfig, HypothesisConfig, PublishedScorer, RcdConfig,
+    RobustConfig, RootCauseAnalyzer, Scale, TraversalConfig, WalkConfig,
 };
 use rayon::prelude::*;
 use serde_json::json;
@@ -31,8 +31,8 @@ Reads every cases.csv below DIR with its csv.gz files and common/ (normal period
 Root columns are optional: without them cases are ranked and no quality is printed. Failures and
 abstentions with an empty list count as misses; x-db counts as x.
 
-  --method ID,...       default, bayes, robust, hypothesis, page_rank, random_walk, baro, n_sigma,
-                        correlation; all of them if not given
+  --method ID,...       default, bayes, robust, hypothesis, traversal, rcd, page_rank, random_walk,
+                        baro, n_sigma, correlation; all of them if not given
   --quiet N             also ranks N stretches of normal time per set, in which nothing should be
                         blamed: `quiet` is the share on which the unknown leads; 40 if not given
   --delay SECONDS       moves the given fault time: how robust is a method to a late alarm?
@@ -123,6 +123,8 @@ const METHODS: &[(&str, Build)] = &[
     ("bayes", |_| Ok(Box::new(all_explained(BayesConfig::default()).build()?))),
     ("robust", |_| Ok(Box::new(RobustConfig::default().build()?))),
     ("hypothesis", |_| Ok(Box::new(HypothesisConfig::default().build()?))),
+    ("traversal", |_| Ok(Box::new(TraversalConfig::default().build()?))),
+    ("rcd", |_| Ok(Box::new(RcdConfig::default().build()?))),
     ("page_rank", |_| Ok(Box::new(WalkConfig::default().build()?))),
     ("random_walk", |_| Ok(Box::new(WalkConfig { order: 2, ..WalkConfig::default() }.build()?))),
     ("baro", |_| Ok(Box::new(PublishedScorer { scale: Scale::InterquartileRange }))),
