@@ -1,5 +1,6 @@
 //! The loop: ask the run what is due, do it, make what came of it durable, again.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -7,11 +8,12 @@ use aiops_core::Timestamp;
 
 use super::Engine;
 use crate::approver::Request;
-use crate::book::Closing;
+use crate::audit::Head;
+use crate::book::{Book, Closing};
 use crate::error::{Error, Result};
 use crate::escalate::Page;
 use crate::gates::{GateReport, Passage};
-use crate::journal::{BookChange, Commit, CommitError, Loaded, Pending, StoredPage};
+use crate::journal::{BookChange, Commit, CommitError, Draft, Loaded, Pending, StoredPage};
 use crate::machine::{Do, Event, NoticeKind, Run, State, Transition};
 use crate::notify::Message;
 use crate::plan::RunId;
@@ -61,13 +63,15 @@ impl Engine {
                 due => self.perform(&mut loaded, due).await?,
             };
             if let Came::Event(event) = came {
-                match self.commit(&loaded, event, BookChange::None).await {
+                match self.commit(&loaded, event).await {
                     Ok(next) => {
                         loaded = next;
                         continue;
                     }
-                    Err(CommitError::Moved | CommitError::BookMoved) => {}
-                    Err(CommitError::Other(error)) => break Err(error),
+                    Err(error) => match lost(error) {
+                        None => {}
+                        Some(error) => break Err(error),
+                    },
                 }
             }
             loaded = self.reload(run).await?;
@@ -129,13 +133,22 @@ impl Engine {
                 return Err(Error::NotOurs(run));
             }
             // The new token and the change of ownership are one commit with the event.
-            let (mut book, version) = self.blocking(|journal| journal.book()).await?;
-            let fence = book.fence_again();
-            let event = Event::TakenOver { fence };
-            match self.commit(&loaded, event, BookChange::Exactly(book, version)).await {
+            let (engine, from) = (self.clone(), loaded.clone());
+            let decide = move |draft: &mut Draft<'_>| {
+                let fence = draft.book()?.fence + 1;
+                let commit = engine.transition(&from, Event::TakenOver { fence })?;
+                draft.change_book(|book| {
+                    book.fence_again();
+                })?;
+                Ok(commit)
+            };
+            match self.judged(&loaded, decide).await {
                 Ok(loaded) => return Ok(loaded),
-                Err(CommitError::Moved | CommitError::BookMoved) => {}
-                Err(CommitError::Other(error)) => return Err(error),
+                Err(error) => {
+                    if let Some(error) = lost(error) {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -148,13 +161,8 @@ impl Engine {
         }
     }
 
-    /// Applies an event and makes the transition durable.
-    pub(super) async fn commit(
-        &self,
-        loaded: &Loaded,
-        event: Event,
-        book: BookChange,
-    ) -> Result<Loaded, CommitError> {
+    /// Applies an event; gives everything that is to be committed with it.
+    fn transition(&self, loaded: &Loaded, event: Event) -> Result<Commit, CommitError> {
         let at = self.0.clock.now();
         let transition = match loaded.run.apply(event.clone(), at, &self.0.config.approval) {
             Ok(transition) => transition,
@@ -162,60 +170,87 @@ impl Engine {
             Err(_) if event == Event::Tick => return Err(CommitError::Moved),
             Err(late) => return Err(Error::TooLate { reason: late.reason }.into()),
         };
-        let book = match book {
-            BookChange::None => self.book_change(loaded, &transition, at),
-            given => given,
-        };
+        let book = self.book_change(loaded, &transition, at);
         let (messages, page) = self.messages(&transition, at);
-        let (engine, from) = (self.clone(), loaded.clone());
-        let next = self
-            .blocking(move |journal| {
-                let owner = Some(engine.owner(journal)?);
-                journal
-                    .commit(&from, &Commit { event, transition, messages, page, book, owner, at })
-            })
-            .await;
-        let next = match next {
-            Ok(next) => self.note(Ok(next))?,
-            Err(CommitError::Other(error)) => self.note(Err(error))?,
-            Err(moved) => return Err(moved),
-        };
-        self.publish_head().await?;
-        Ok(next)
+        let tenant = Some(self.tenant());
+        Ok(Commit { event, transition, messages, page, book, tenant, at })
+    }
+
+    /// Applies an event and makes the transition durable.
+    pub(super) async fn commit(
+        &self,
+        loaded: &Loaded,
+        event: Event,
+    ) -> Result<Loaded, CommitError> {
+        let commit = self.transition(loaded, event)?;
+        let done = self.0.journal.commit(loaded.clone(), commit).await;
+        self.noted(done)
+    }
+
+    /// Makes a transition durable that is decided on the book of the same commit.
+    async fn judged(
+        &self,
+        loaded: &Loaded,
+        decide: impl FnMut(&mut Draft<'_>) -> Result<Commit, CommitError> + Send + 'static,
+    ) -> Result<Loaded, CommitError> {
+        let done = self.0.journal.commit_judged(loaded.clone(), decide).await;
+        self.noted(done)
+    }
+
+    /// Notes how a commit went, and publishes the new end of the audit.
+    fn noted(
+        &self,
+        done: Result<(Loaded, Option<Head>), CommitError>,
+    ) -> Result<Loaded, CommitError> {
+        match done {
+            Ok((loaded, head)) => {
+                self.note(Ok(()))?;
+                head.into_iter().for_each(|head| self.publish(head));
+                Ok(loaded)
+            }
+            Err(CommitError::Other(error)) => Ok(self.note(Err(error))?),
+            Err(moved) => Err(moved),
+        }
     }
 
     /// Records an event that comes from outside: an answer, a decision, a cancellation. The owner
     /// stays who it is, and hears of it.
     pub(super) async fn record(&self, run: RunId, event: Event) -> Result<Run> {
         loop {
-            let at = self.0.clock.now();
             let loaded = self.blocking(move |journal| journal.load(run)).await?;
-            let transition = loaded
-                .run
-                .apply(event.clone(), at, &self.0.config.approval)
-                .map_err(|late| Error::TooLate { reason: late.reason })?;
-            let book = self.book_change(&loaded, &transition, at);
-            let (messages, page) = self.messages(&transition, at);
-            let event = event.clone();
-            let commit = Commit { event, transition, messages, page, book, owner: None, at };
-            let committed = self.blocking(move |journal| journal.commit(&loaded, &commit)).await;
-            match committed {
+            let mut commit = match self.transition(&loaded, event.clone()) {
+                Ok(commit) => commit,
+                Err(error) => match lost(error) {
+                    None => continue,
+                    Some(error) => return Err(error),
+                },
+            };
+            commit.tenant = None;
+            let done = self.0.journal.commit(loaded, commit).await;
+            match self.noted(done) {
                 Ok(loaded) => {
                     self.news_of(run).notify_waiters();
-                    self.publish_head().await?;
                     return Ok(loaded.run);
                 }
-                Err(CommitError::Moved | CommitError::BookMoved) => {}
-                Err(CommitError::Other(error)) => return Err(error),
+                Err(error) => {
+                    if let Some(error) = lost(error) {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
 
     /// What a transition changes in the book: a run that held a lease ends or is quarantined, and
     /// what went wrong is counted.
-    fn book_change(&self, loaded: &Loaded, transition: &Transition, at: Timestamp) -> BookChange {
+    fn book_change(
+        &self,
+        loaded: &Loaded,
+        transition: &Transition,
+        at: Timestamp,
+    ) -> Option<BookChange> {
         if !loaded.run.holds_lease() {
-            return BookChange::None;
+            return None;
         }
         let (plan, limits) = (transition.run.plan.clone(), self.0.config.gates.limits.clone());
         let closing = transition.closing;
@@ -225,9 +260,9 @@ impl Engine {
         let ended = transition.run.ending().is_some();
         let stuck = matches!(transition.run.state, State::NeedsHuman { .. });
         if !ended && !stuck && closing.is_none() {
-            return BookChange::None;
+            return None;
         }
-        BookChange::With(Box::new(move |book| {
+        Some(Arc::new(move |book: &mut Book| {
             let closing = closing.unwrap_or(Closing::Good);
             if ended {
                 book.end(&plan, closing, &limits, at);
@@ -286,30 +321,45 @@ impl Engine {
     }
 
     /// Checks the gates; if they are open after an approval, takes lease and rate slot in the
-    /// commit that starts the run.
+    /// commit that starts the run, where they are checked once more against what holds then.
     async fn gates(&self, loaded: &mut Loaded) -> Result<Came> {
-        let (paused, (mut book, version)) =
+        let (paused, (book, _)) =
             self.blocking(|journal| Ok::<_, Error>((journal.paused()?, journal.book()?))).await?;
         let report: GateReport = self.gate_report(&loaded.run.plan, paused.as_deref(), &book);
         if loaded.run.state != State::Approved || report.passage() != Passage::Open {
             let trusted = self.is_trusted(&loaded.run.plan, &book);
             return Ok(Came::Event(Event::Gated { report, trusted }));
         }
-        let plan = &loaded.run.plan;
-        let services = crate::gates::plan_blast(
-            plan,
-            &self.0.config.gates,
-            &self.0.world.topology(),
-            self.0.clock.now(),
-        );
-        let fence = book.start(plan, services.services, self.0.clock.now());
-        let event = Event::Claimed { fence };
-        match self.commit(loaded, event, BookChange::Exactly(book, version)).await {
+        let (engine, from) = (self.clone(), loaded.clone());
+        let claim = move |draft: &mut Draft<'_>| engine.claim(draft, &from);
+        match self.judged(loaded, claim).await {
             Ok(next) => *loaded = next,
-            Err(CommitError::Moved | CommitError::BookMoved) => {} // judge again
-            Err(CommitError::Other(error)) => return Err(error),
+            Err(error) => {
+                // Lost: judge again.
+                if let Some(error) = lost(error) {
+                    return Err(error);
+                }
+            }
         }
         Ok(Came::LookAgain)
+    }
+
+    /// Takes lease and rate slot if every gate is open in this very commit.
+    fn claim(&self, draft: &mut Draft<'_>, from: &Loaded) -> Result<Commit, CommitError> {
+        let (plan, now) = (from.run.plan.clone(), self.0.clock.now());
+        let paused = draft.paused()?;
+        let book = draft.book()?;
+        if self.gate_report(&plan, paused.as_deref(), book).passage() != Passage::Open {
+            return Err(CommitError::BookMoved);
+        }
+        let fence = book.fence + 1;
+        let topology = self.0.world.topology();
+        let blast = crate::gates::plan_blast(&plan, &self.0.config.gates, &topology, now);
+        let commit = self.transition(from, Event::Claimed { fence })?;
+        draft.change_book(move |book| {
+            book.start(&plan, blast.services, now);
+        })?;
+        Ok(commit)
     }
 
     /// Brings the question to every approver, each in a task of its own; what they bring back is
@@ -365,16 +415,22 @@ impl Engine {
         if left > ttl / 3 * 2 {
             return Ok(());
         }
-        let (engine, from) = (self.clone(), loaded.clone());
-        let renewed =
-            self.blocking(move |journal| journal.own(&from, &engine.owner(journal)?)).await;
-        match renewed {
+        match self.0.journal.own(loaded.clone(), Some(self.tenant())).await {
             Ok(next) => *loaded = next,
-            Err(CommitError::Moved | CommitError::BookMoved) => {
-                *loaded = self.reload(loaded.run.plan.run).await?;
-            }
-            Err(CommitError::Other(error)) => return Err(error),
+            Err(error) => match lost(error) {
+                None => *loaded = self.reload(loaded.run.plan.run).await?,
+                Some(error) => return Err(error),
+            },
         }
         Ok(())
+    }
+}
+
+/// `None` for a lost race, after which one looks again.
+fn lost(error: CommitError) -> Option<Error> {
+    match error {
+        CommitError::Moved | CommitError::BookMoved => None,
+        CommitError::Failed(source) => Some(Error::Store { operation: "committing", source }),
+        CommitError::Other(error) => Some(error),
     }
 }

@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::escalate::EscalationPolicy;
 use crate::executor::StepExecutor;
 use crate::gates::GateConfig;
-use crate::journal::{Journal, JournalRecord, Owner};
+use crate::journal::{Journal, JournalRecord, Tenant};
 use crate::machine::{Event, Resolution, Run};
 use crate::modes::{Mode, ModeSwitch};
 use crate::notify::Notifier;
@@ -294,13 +294,9 @@ impl Engine {
         }
         self.require_executors(&plan)?;
         let id = plan.run;
-        let engine = self.clone();
-        let run = Run::new(plan);
         let at = self.0.clock.now();
-        let created =
-            self.blocking(move |journal| journal.create(&run, &engine.owner(journal)?, at)).await;
-        self.note(created)?;
-        self.publish_head().await?;
+        let created = self.0.journal.create(Run::new(plan), self.tenant(), at).await;
+        self.publish(self.note(created)?);
         Ok(id)
     }
 
@@ -344,8 +340,8 @@ impl Engine {
     /// # Errors
     /// Nobody is being paged for it, or the store failed.
     pub async fn acknowledge(&self, run: RunId, by: &str) -> Result<()> {
-        let (by, at) = (by.to_owned(), self.0.clock.now());
-        let done = self.blocking(move |journal| journal.acknowledge(run, &by, at)).await;
+        let at = self.0.clock.now();
+        let done = self.0.journal.acknowledge(run, by.to_owned(), at).await;
         self.publish(self.note(done)?);
         Ok(())
     }
@@ -368,9 +364,8 @@ impl Engine {
     }
 
     async fn set_paused(&self, why: Option<String>, by: &str) -> Result<()> {
-        let (by, at) = (by.to_owned(), self.0.clock.now());
-        let paused =
-            self.blocking(move |journal| journal.set_paused(why.as_deref(), &by, at)).await;
+        let at = self.0.clock.now();
+        let paused = self.0.journal.set_paused(why, by.to_owned(), at).await;
         self.publish(self.note(paused)?);
         Ok(())
     }
@@ -427,8 +422,7 @@ impl Engine {
         let policy = self.0.config.trust.clone();
         let body = serde_json::json!({"by": by, "key": key, "level": level});
         let set = move |book: &mut Book| book.trust.set(&key, level, &by, &policy, at);
-        let head =
-            self.blocking(move |journal| journal.change_book("trust", &body, at, set)).await?;
+        let head = self.0.journal.change_book("trust", body, at, set).await?;
         self.publish(head);
         Ok(())
     }
@@ -470,7 +464,7 @@ impl Engine {
     /// # Errors
     /// The store failed.
     pub async fn audit_head(&self) -> Result<Head> {
-        Ok(self.blocking(|journal| journal.audit_head()).await?.0)
+        self.blocking(|journal| journal.audit_head()).await
     }
 
     /// What the engine does now: what the world allows, and no more than [`Mode::NotifyOnly`] while
@@ -498,24 +492,18 @@ impl Engine {
         &*self.0.clock
     }
 
-    async fn publish_head(&self) -> Result<()> {
-        if !self.0.head_sinks.is_empty() {
-            self.publish(self.audit_head().await?);
-        }
-        Ok(())
-    }
-
     fn publish(&self, head: Head) {
         let at = self.0.clock.now();
         self.0.head_sinks.iter().for_each(|sink| sink.publish(head, at));
     }
 
-    fn owner(&self, journal: &Journal) -> Result<Owner> {
-        Ok(Owner {
+    /// This engine, as the owner of runs.
+    fn tenant(&self) -> Tenant {
+        Tenant {
             engine: self.0.config.name.clone(),
             incarnation: self.0.incarnation.clone(),
-            until: journal.lease_until(self.0.config.lease_ttl)?,
-        })
+            ttl: self.0.config.lease_ttl,
+        }
     }
 
     /// What wakes the driver of a run.

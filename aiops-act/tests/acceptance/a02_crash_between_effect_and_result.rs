@@ -8,11 +8,11 @@ use aiops_act::machine::Stuck;
 use aiops_act::{Ending, FixedApprover, MetricFn, MetricQuery, Resolution, Run, State, StepError};
 use serde_json::json;
 
-use crate::common::{Bench, library_of, one_write, situation};
+use crate::common::{Bench, On, library_of, one_write, situation};
 
-async fn run_with(hands: Scripted) -> (Bench, Run) {
+async fn run_with(hands: Scripted, on: On) -> (Bench, Run) {
     let library = library_of([one_write("one", "")]);
-    let mut bench = Bench::with_library(situation(&[("api", 0.9)]), library);
+    let mut bench = Bench::with_library(situation(&[("api", 0.9)]), library).on(on);
     bench.executors = vec![hands];
     let engine = bench
         .builder()
@@ -33,15 +33,21 @@ fn methods(bench: &Bench) -> Vec<&'static str> {
 /// person.
 #[tokio::test]
 async fn acceptance_02_crash_between_effect_and_result() {
+    for on in On::BOTH {
+        between_effect_and_result(on).await;
+    }
+}
+
+async fn between_effect_and_result(on: On) {
     // The effect happened and the answer was lost: asked, and not done again.
     let lost = Reaction::HappensThenUnknown(json!(1));
-    let (bench, run) = run_with(Scripted::new("hands").on_run("act", [lost.clone()])).await;
+    let (bench, run) = run_with(Scripted::new("hands").on_run("act", [lost.clone()]), on).await;
     assert_eq!(run.ending(), Some(Ending::Succeeded));
     assert_eq!(methods(&bench), ["run", "probe"]);
 
     // It did not happen: done once more, with the same key.
     let nothing = Reaction::Fails(StepError::unknown("connection reset"));
-    let (bench, run) = run_with(Scripted::new("hands").on_run("act", [nothing])).await;
+    let (bench, run) = run_with(Scripted::new("hands").on_run("act", [nothing]), on).await;
     assert_eq!(run.ending(), Some(Ending::Succeeded));
     assert_eq!(methods(&bench), ["run", "probe", "run"]);
     let keys: Vec<_> = bench.effects().iter().map(|a| a.key).collect();
@@ -49,11 +55,12 @@ async fn acceptance_02_crash_between_effect_and_result() {
 
     // Nobody can tell: a person.
     let hands = Scripted::new("hands").cannot_probe().on_run("act", [lost]);
-    let (bench, run) = run_with(hands).await;
+    let (mut bench, run) = run_with(hands, on).await;
     assert_eq!(run.state, State::NeedsHuman { over: Stuck::Step { step: 0 } });
     assert_eq!(methods(&bench), ["run", "probe"], "never blindly repeated");
 
-    // The person says that it happened: the run goes on from there.
+    // The person says that it happened: the run goes on from there, in another process.
+    bench.restart();
     let engine = bench
         .builder()
         .metrics(Arc::new(MetricFn(|_: &MetricQuery, _| Some(0.0))))

@@ -8,9 +8,9 @@ use aiops_act::machine::{Stuck, UndoStatus};
 use aiops_act::{Ending, Engine, Error, FixedApprover, LineNotifier, Resolution, State, StepError};
 use aiops_core::Severity;
 
-use crate::common::{Bench, Lines, library_of, runbook, situation};
+use crate::common::{Bench, Lines, On, library_of, runbook, situation};
 
-fn bench(hands: Scripted) -> Bench {
+fn bench(hands: Scripted, on: On) -> Bench {
     // a <- b <- c is a chain; d stands alone; e fails.
     let library = library_of([runbook(
         "chain",
@@ -24,7 +24,7 @@ fn bench(hands: Scripted) -> Bench {
     )]);
     let mut bench = Bench::with_library(situation(&[("api", 0.9)]), library);
     bench.executors = vec![hands];
-    bench
+    bench.on(on)
 }
 
 fn engine(bench: &Bench, lines: &Lines) -> Engine {
@@ -40,6 +40,12 @@ fn engine(bench: &Bench, lines: &Lines) -> Engine {
 /// page at the top level goes out, and after a restart nothing that was undone is undone again.
 #[tokio::test]
 async fn acceptance_13_rollback_fails_midway() {
+    for on in On::BOTH {
+        fails_midway(on).await;
+    }
+}
+
+async fn fails_midway(on: On) {
     use UndoStatus::{Blocked, Done, Failed};
     for (broken, expected) in [
         ("a/undo", [Failed, Done, Done, Done]),
@@ -51,7 +57,7 @@ async fn acceptance_13_rollback_fails_midway() {
         let hands = Scripted::new("hands")
             .on_run("e", [Reaction::Fails(StepError::failed("no"))])
             .on_run(broken, vec![failure; 3]);
-        let bench = bench(hands);
+        let mut bench = bench(hands, on);
         let lines = Lines::default();
         let first = engine(&bench, &lines);
         let run = first.execute(bench.plan(&first).await).await.unwrap();
@@ -70,6 +76,7 @@ async fn acceptance_13_rollback_fails_midway() {
 
         // The process dies; the next one finds nothing to do until the person decides.
         drop(first);
+        bench.restart();
         bench.manual.advance(Duration::from_secs(60));
         let second = engine(&bench, &lines);
         assert_eq!(second.orphans().await.unwrap(), []);

@@ -5,19 +5,30 @@ use std::sync::Arc;
 use aiops_act::audit::{AuditRecord, Head, Tampered, verify};
 use aiops_act::{Digest, FixedApprover};
 
-use crate::common::{Bench, library_of, one_write, situation};
+use crate::common::{Bench, On, library_of, one_write, situation};
 
 /// Pass: flip, delete, insert, reorder, truncate any record, or swap the chain for an older or a new
 /// one: `verify` names the first bad record (truncation and swap by the published head).
 #[tokio::test]
 async fn acceptance_21_audit_tamper() {
-    let bench = Bench::with_library(situation(&[("api", 0.9)]), library_of([one_write("one", "")]));
+    for on in On::BOTH {
+        tampered(on).await;
+    }
+}
+
+async fn tampered(on: On) {
+    let library = library_of([one_write("one", "")]);
+    let mut bench = Bench::with_library(situation(&[("api", 0.9)]), library).on(on);
     let engine = bench
         .builder()
         .approver(Arc::new(FixedApprover::approving("ada", bench.clock.clone())))
         .build()
         .unwrap();
     engine.execute(bench.plan(&engine).await).await.unwrap();
+    // What is checked is what another process reads.
+    drop(engine);
+    bench.restart();
+    let engine = bench.builder().build().unwrap();
     let good = engine.audit(0, 1_000).await.unwrap();
     let head = engine.audit_head().await.unwrap();
     assert_eq!(verify(&good, Some(head)), Ok(head));

@@ -18,6 +18,7 @@ use aiops_core::{
     IncidentState, Labels, ManualClock, MemoryStore, NodeKind, Ranking, Severity, Store, Timestamp,
     Topology,
 };
+use aiops_knowledge::RedbStore;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -224,8 +225,21 @@ pub(crate) fn answer(run: &Run, by: &str, says: Says, at: Timestamp) -> Answer {
     }
 }
 
+/// The stores that a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    Memory,
+    Redb,
+}
+
+impl On {
+    pub(crate) const BOTH: [On; 2] = [On::Memory, On::Redb];
+}
+
 /// A store, a clock, a world and scripted executors for the runbooks of the repository.
 pub(crate) struct Bench {
+    /// Where the store's file is, if it has one.
+    dir: Option<tempfile::TempDir>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) manual: Arc<ManualClock>,
     pub(crate) clock: Arc<ReplayClock>,
@@ -251,6 +265,7 @@ impl Bench {
             .with_person("ada", &["oncall"])
             .with_person("grace", &["oncall", "lead"]);
         Bench {
+            dir: None,
             store: Arc::new(MemoryStore::with_clock(manual.clone())),
             manual,
             clock,
@@ -260,6 +275,42 @@ impl Bench {
             library,
             config: EngineConfig { approval, ..EngineConfig::default() },
         }
+    }
+
+    /// The same on this kind of store.
+    pub(crate) fn on(mut self, on: On) -> Bench {
+        if on == On::Redb {
+            self.dir = Some(tempfile::tempdir().unwrap());
+            self.open();
+        }
+        self
+    }
+
+    pub(crate) fn file(&self) -> std::path::PathBuf {
+        self.dir.as_ref().expect("it is on redb").path().join("store.redb")
+    }
+
+    /// The process dies and another one opens the store: a file is read anew, and every record in it
+    /// checked. Engines must be dropped before.
+    pub(crate) fn restart(&mut self) {
+        if self.dir.is_some() {
+            self.store = Arc::new(MemoryStore::default());
+            self.open();
+        }
+    }
+
+    fn open(&mut self) {
+        for _ in 0..500 {
+            match RedbStore::open_with_clock(self.file(), self.manual.clone()) {
+                Ok(store) => {
+                    self.store = Arc::new(store);
+                    return;
+                }
+                // Tasks of the engine before may hold it a moment longer.
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        panic!("{} stays open", self.file().display());
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -29,8 +29,12 @@ mod a26_availability_drill;
 mod a27_trust_ledger;
 mod common;
 mod corpus;
+mod file_hands;
 mod http_steps;
+mod on_postgres;
 mod on_redb;
+#[path = "../../../aiops-knowledge/tests/support/postgres_server.rs"]
+mod postgres_server;
 mod server;
 mod simulator;
 mod the_whole_loop;

@@ -9,6 +9,10 @@ use postgres::{Client, IsolationLevel, NoTls, Transaction};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// How long a process may stand still in the middle of a commit, with the lock that every other
+/// commit waits for, before the server ends its session. A commit takes milliseconds.
+const STANDS_STILL: Duration = Duration::from_secs(2);
+
 /// Where the store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresConfig {
@@ -41,7 +45,8 @@ impl Default for PostgresConfig {
 /// commit, the store reconnects and **finds out** whether it was applied: each commit leaves a
 /// token, and taking the row lock waits until the old session is gone. So a cut connection or a
 /// restart of the server is a delay, not an unknown result, unless the server stays away longer
-/// than [`PostgresConfig::patience`].
+/// than [`PostgresConfig::patience`]. A process that is stopped in the middle of a commit holds the
+/// others up for two seconds; then the server ends its session, and its commit did not happen.
 ///
 /// Blocking: call it from a blocking pool, never from an async task.
 pub struct PostgresStore {
@@ -149,7 +154,11 @@ impl PostgresStore {
         slot: &'a mut Option<Client>,
     ) -> Result<&'a mut Client, postgres::Error> {
         if slot.as_ref().is_none_or(Client::is_closed) {
-            *slot = Some(Client::connect(&self.config.connection, NoTls)?);
+            let mut client = Client::connect(&self.config.connection, NoTls)?;
+            let still = STANDS_STILL.as_millis();
+            let set = format!("set idle_in_transaction_session_timeout = {still}");
+            client.batch_execute(&set)?;
+            *slot = Some(client);
         }
         match slot {
             Some(client) => Ok(client),
@@ -315,6 +324,18 @@ fn place(log: &[u8], position: i64) -> Vec<u8> {
     [&position.to_be_bytes(), log].concat()
 }
 
+impl Drop for PostgresStore {
+    /// The client ends its session by waiting for the server, which it may not do on a thread that
+    /// drives async tasks; and whoever drops a store need not know where it is.
+    fn drop(&mut self) {
+        let client = self.client.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(client) = client {
+            // Without a thread the server finds out by itself that nobody is there.
+            let _ = std::thread::Builder::new().spawn(move || drop(client));
+        }
+    }
+}
+
 impl Store for PostgresStore {
     fn commit(&self, batch: Batch) -> Result<Version, StoreError> {
         self.group.commit(batch, |batches| self.apply(batches))
@@ -382,8 +403,9 @@ fn is_transient(error: &postgres::Error) -> bool {
             && !error.to_string().contains("invalid connection string");
     };
     let code = code.code();
-    // 08 connection, 40 serialisation and deadlock, 57P0x shutdown, crash, starting up.
-    code.starts_with("08") || code.starts_with("40") || code.starts_with("57P0")
+    // 08 connection, 40 serialisation and deadlock, 57P0x shutdown, crash, starting up, 25P03 stood
+    // still in the middle of a commit.
+    code.starts_with("08") || code.starts_with("40") || code.starts_with("57P0") || code == "25P03"
 }
 
 /// Sleeps a little longer each time and says for how long.

@@ -17,6 +17,7 @@ mod rca;
 mod rca_data;
 mod registry;
 mod speed;
+mod speed_act;
 mod speed_correlate;
 mod speed_detect;
 mod speed_observe;

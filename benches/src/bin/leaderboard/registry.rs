@@ -9,7 +9,7 @@
 //! in words what the baseline is: the best plain loop one can write for the same work.
 
 use crate::{
-    args::Args, correlate, detect, discovery, rca, speed, speed_correlate, speed_detect,
+    args::Args, correlate, detect, discovery, rca, speed, speed_act, speed_correlate, speed_detect,
     speed_observe, speed_rca, speed_tier1,
 };
 
@@ -24,6 +24,7 @@ pub(crate) const SPEED: &[&[SpeedRow]] = &[
     speed_correlate::ROWS,
     speed_rca::ROWS,
     speed_detect::ROWS,
+    speed_act::ROWS,
 ];
 
 /// What went wrong, in words for the person at the terminal.

@@ -1,0 +1,261 @@
+//! The journal: one commit for each transition, with everything that belongs to it.
+//!
+//! A commit writes the run as it is now, the event, the audit record, the messages and, where the
+//! book changes, the book; all or nothing. It succeeds only if the run and its owner are as they
+//! were read: an engine that has lost a run cannot write to it any more, and so cannot make an
+//! intent durable, and so has no effect.
+//!
+//! Transitions of different runs that wait at the same time share a commit ([`group`]).
+
+mod group;
+mod outbox;
+mod write;
+
+use std::sync::Arc;
+
+use aiops_core::{IncidentId, Store, StoreError, Timestamp, Version};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use group::Draft;
+pub(crate) use write::{BookChange, Commit, Tenant};
+
+use crate::audit::{AuditRecord, Head};
+use crate::book::Book;
+use crate::error::{Error, Result};
+use crate::escalate::Page;
+use crate::machine::{Event, Run};
+use crate::notify::Message;
+use crate::plan::RunId;
+
+/// Version of everything that is stored.
+const FORMAT: u32 = 1;
+
+const BOOK: &str = "act/book";
+const PAUSE: &str = "act/pause";
+const AUDIT_HEAD: &str = "act/audit/head";
+const AUDIT_LOG: &str = "act/audit";
+const RUNS: &str = "act/run/";
+const OUTBOX: &str = "act/outbox/";
+const PAGES: &str = "act/page/";
+
+fn run_key(run: RunId) -> String {
+    format!("{RUNS}{run}")
+}
+fn owner_key(run: RunId) -> String {
+    format!("act/owner/{run}")
+}
+fn incident_key(incident: IncidentId) -> String {
+    format!("act/incident/{incident}")
+}
+fn page_key(run: RunId) -> String {
+    format!("{PAGES}{run}")
+}
+fn journal_log(run: RunId) -> String {
+    format!("act/journal/{run}")
+}
+
+/// What is stored, with the version of its format.
+#[derive(Serialize, Deserialize)]
+struct Stored<T> {
+    format: u32,
+    value: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRun {
+    run: Run,
+}
+
+/// One event as the journal keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JournalRecord {
+    /// When it was applied.
+    pub at: Timestamp,
+    /// The event; `None` for the record that begins a run.
+    pub event: Option<Event>,
+    /// The run's revision afterwards.
+    pub revision: u64,
+}
+
+/// Who drives a run, and until when nobody else may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    pub(crate) engine: String,
+    /// Changes with every process, so that a restarted engine of the same name is another one.
+    pub(crate) incarnation: String,
+    /// By the store's clock.
+    pub(crate) until: Timestamp,
+}
+
+/// A run with the versions under which it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    pub(crate) run: Run,
+    pub(crate) version: Version,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) owner_version: Version,
+}
+
+/// A message that waits for delivery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    pub(crate) route: String,
+    pub(crate) message: Message,
+    pub(crate) attempts: u32,
+    pub(crate) not_before: Timestamp,
+}
+
+/// A page with the message that it brings from level to level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredPage {
+    pub(crate) page: Page,
+    pub(crate) message: Message,
+}
+
+/// Why nothing was committed.
+#[derive(Debug)]
+pub(crate) enum CommitError {
+    /// A key is not as it was read, or another write of the same moment changes it: load it again and
+    /// decide again.
+    Moved,
+    /// The book does not allow it any more: judge again.
+    BookMoved,
+    /// The store failed; whether it was applied is unknown unless the error says so.
+    Failed(StoreError),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for CommitError {
+    fn from(error: Error) -> CommitError {
+        CommitError::Other(error)
+    }
+}
+
+/// The store, and how this crate uses it. What reads blocks, and async callers go through a blocking
+/// pool; what writes is async and goes through the group commit.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    store: Arc<dyn Store>,
+    group: group::Group,
+}
+
+impl Journal {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Journal {
+        Journal { group: group::Group::new(store.clone()), store }
+    }
+
+    pub(crate) fn now(&self) -> Result<Timestamp> {
+        self.store.now().map_err(Error::store("asking its clock"))
+    }
+
+    pub(crate) fn load(&self, run: RunId) -> Result<Loaded> {
+        let stored: Option<(StoredRun, _)> = read(&*self.store, &run_key(run))?;
+        let (stored, version) = stored.ok_or(Error::UnknownRun(run))?;
+        let (owner, owner_version) = match read::<Owner>(&*self.store, &owner_key(run))? {
+            Some((owner, version)) => (Some(owner), version),
+            None => (None, 0),
+        };
+        Ok(Loaded { run: stored.run, version, owner, owner_version })
+    }
+
+    pub(crate) fn book(&self) -> Result<(Book, Version)> {
+        Ok(read(&*self.store, BOOK)?.unwrap_or_default())
+    }
+
+    pub(crate) fn paused(&self) -> Result<Option<String>> {
+        paused(&*self.store)
+    }
+
+    pub(crate) fn active_run(&self, incident: IncidentId) -> Result<Option<RunId>> {
+        #[derive(Deserialize)]
+        struct Active {
+            run: RunId,
+        }
+        let active = read::<Active>(&*self.store, &incident_key(incident))?;
+        Ok(active.map(|(active, _)| active.run))
+    }
+
+    /// Ids of runs, in order of id, from after `after` on.
+    pub(crate) fn run_ids(&self, after: Option<RunId>, limit: usize) -> Result<Vec<RunId>> {
+        let after = after.map(run_key);
+        let found = self
+            .store
+            .scan(RUNS.as_bytes(), after.as_deref().map(str::as_bytes), limit)
+            .map_err(Error::store("listing runs"))?;
+        let ids = found
+            .iter()
+            .filter_map(|entry| std::str::from_utf8(&entry.key[RUNS.len()..]).ok()?.parse().ok());
+        Ok(ids.collect())
+    }
+
+    pub(crate) fn audit_head(&self) -> Result<Head> {
+        Ok(read(&*self.store, AUDIT_HEAD)?.unwrap_or_default().0)
+    }
+
+    /// Records of the audit from `from` on.
+    pub(crate) fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>> {
+        let records = self
+            .store
+            .read_log(AUDIT_LOG.as_bytes(), from, limit)
+            .map_err(Error::store("reading the audit"))?;
+        records.iter().map(|r| decode("audit record", &r.record)).collect()
+    }
+
+    /// The events of a run, in order.
+    pub(crate) fn events(&self, run: RunId) -> Result<Vec<JournalRecord>> {
+        let mut events: Vec<JournalRecord> = Vec::new();
+        loop {
+            let page = self
+                .store
+                .read_log(journal_log(run).as_bytes(), events.len() as u64, 1_000)
+                .map_err(Error::store("reading the journal"))?;
+            if page.is_empty() {
+                return Ok(events);
+            }
+            for record in page {
+                events.push(decode("journal record", &record.record)?);
+            }
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Result<Option<(T, Version)>> {
+    let found = store.get(key.as_bytes()).map_err(Error::store("reading"))?;
+    let Some(found) = found else { return Ok(None) };
+    Ok(Some((decode(key, &found.value)?, found.version)))
+}
+
+fn paused(store: &dyn Store) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Paused {
+        why: String,
+    }
+    Ok(read::<Paused>(store, PAUSE)?.map(|(paused, _)| paused.why))
+}
+
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    // Our own types serialise: their maps have string keys and their numbers are finite or null.
+    let stored = Stored { format: FORMAT, value };
+    serde_json::to_vec(&stored).expect("a record of this crate is JSON")
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
+    let damaged = |reason: String| Error::Damaged { what: what.to_owned(), reason };
+    let stored: Stored<T> = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+    if stored.format != FORMAT {
+        let reason = format!("format {} is not one that this version reads", stored.format);
+        return Err(damaged(reason));
+    }
+    Ok(stored.value)
+}
+
+fn busy(tries: usize) -> Error {
+    let source = StoreError::Failed {
+        operation: "commit",
+        applied: Some(false),
+        source: format!("others wrote the audit or the book {tries} times in between").into(),
+    };
+    Error::Store { operation: "committing", source }
+}
