@@ -57,8 +57,8 @@ pub struct Question {
     /// How many different people must approve, as people are told. The policy applies its own
     /// floor for the tier when it decides, so a question with a smaller number gains nothing.
     pub count: u32,
-    /// Whether the runbook had earned to run unasked when the question was made. Never holds for
-    /// what cannot be undone.
+    /// Whether the runbook had earned to run unasked when the question was made. For people to read:
+    /// the policy goes by an [`Earned`], which this is not.
     #[serde(default)]
     pub earned: bool,
     /// Roles of which each must have one; empty for any known person.
@@ -163,6 +163,24 @@ impl Approval {
     }
 }
 
+/// Proof that the record of a plan's remedy lets it run without asking. Only an engine makes one, for
+/// one exact plan, from the ledger in its store and for the moment at which it is needed.
+///
+/// ```compile_fail
+/// // What is written in a question, an event or a store is no proof.
+/// let earned: aiops_act::approve::Earned = serde_json::from_str("{}").unwrap();
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earned {
+    binding: Binding,
+}
+
+impl Earned {
+    pub(crate) fn by(plan: &Plan) -> Earned {
+        Earned { binding: plan.binding() }
+    }
+}
+
 /// Something that was approved as it is. For plans, [`Plan::approve`] is the only way to one.
 ///
 /// ```compile_fail
@@ -261,17 +279,18 @@ impl ApprovalPolicy {
         Ok(self)
     }
 
-    /// The question that a plan takes. A `trusted` plan of tier 0 to 2 asks nobody.
+    /// The question that a plan takes. A plan of tier 0 to 2 that has earned it asks nobody.
     #[must_use]
-    pub fn question(&self, plan: &Plan, trusted: bool, now: Timestamp) -> Question {
+    pub fn question(&self, plan: &Plan, earned: Option<&Earned>, now: Timestamp) -> Question {
         let approvals = &plan.runbook.document().safety.approvals;
-        let earned = trusted && plan.risk < Risk::Irreversible;
-        let floor = self.floor(plan.risk, earned);
+        let binding = plan.binding();
+        let floor = self.floor(&binding, earned);
+        let earned = may_run_unasked(&binding, earned);
         // A read-only plan asks nobody unless its document insists on roles.
         let reads = plan.risk == Risk::ReadOnly && approvals.roles.is_empty();
         let count = if earned || reads { floor } else { approvals.count.max(floor) };
         Question {
-            binding: plan.binding(),
+            binding,
             proposer: plan.proposer.clone(),
             count,
             earned,
@@ -289,10 +308,17 @@ impl ApprovalPolicy {
     /// To reject takes the same rights as to approve.
     ///
     /// It takes as many approvals as the question says, and never fewer than the policy asks for
-    /// the tier: a question that was made by hand or changed in a store lowers no quorum.
+    /// the tier: a question that was made by hand or changed in a store lowers no quorum. Only what
+    /// was `earned`, as an engine finds it in its ledger now, replaces people.
     #[must_use]
-    pub fn decide(&self, question: &Question, answers: &[Answer], now: Timestamp) -> Decision {
-        let need = question.count.max(self.floor(question.binding.risk, question.earned));
+    pub fn decide(
+        &self,
+        question: &Question,
+        answers: &[Answer],
+        earned: Option<&Earned>,
+        now: Timestamp,
+    ) -> Decision {
+        let need = question.count.max(self.floor(&question.binding, earned));
         let mut refused = Vec::new();
         let mut by: Vec<String> = Vec::new();
         let mut granted_at = question.asked_at;
@@ -334,9 +360,12 @@ impl ApprovalPolicy {
     }
 
     /// Approvals that a tier takes at least. Earned trust replaces people up to tier 2 only.
-    fn floor(&self, risk: Risk, earned: bool) -> u32 {
-        let earned = earned && risk < Risk::Irreversible;
-        if earned { 0 } else { self.count_by_tier[usize::from(risk.tier())] }
+    fn floor(&self, binding: &Binding, earned: Option<&Earned>) -> u32 {
+        if may_run_unasked(binding, earned) {
+            0
+        } else {
+            self.count_by_tier[usize::from(binding.risk.tier())]
+        }
     }
 
     fn counts(&self, question: &Question, answer: &Answer, by: &[String]) -> Result<(), Reason> {
@@ -360,6 +389,10 @@ impl ApprovalPolicy {
         }
         Ok(())
     }
+}
+
+fn may_run_unasked(binding: &Binding, earned: Option<&Earned>) -> bool {
+    binding.risk < Risk::Irreversible && earned.is_some_and(|earned| earned.binding == *binding)
 }
 
 fn refusal(code: &'static str, sentence: &str) -> Reason {

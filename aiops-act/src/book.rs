@@ -87,6 +87,9 @@ pub struct InFlight {
     /// It stopped for a person: its targets stay taken until somebody looked.
     #[serde(default)]
     pub quarantined: bool,
+    /// It started without asking anybody, because it had earned that by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unasked: bool,
 }
 
 /// Which breaker.
@@ -214,9 +217,17 @@ impl Book {
             services,
             since: now,
             quarantined: false,
+            unasked: false,
         };
         self.in_flight.insert(plan.run, entry);
         self.fence
+    }
+
+    /// The run started without asking anybody.
+    pub fn note_unasked(&mut self, run: RunId) {
+        if let Some(entry) = self.in_flight.get_mut(&run) {
+            entry.unasked = true;
+        }
     }
 
     /// Gives a run that another engine takes over a new fencing token.

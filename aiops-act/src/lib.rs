@@ -131,6 +131,7 @@ mod error;
 pub mod escalate;
 pub mod executor;
 pub mod gates;
+pub mod heartbeat;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
@@ -158,10 +159,11 @@ pub use approve::{Answer, Approval, ApprovalPolicy, Approved, Question, Says, St
 pub use approver::{Approver, FixedApprover, Request, TerminalApprover};
 pub use blast::Blast;
 pub use canonical::Digest;
-pub use engine::{Delivered, Engine, EngineBuilder, EngineConfig, Proposal, StepPreview};
+pub use engine::{Delivered, Engine, EngineBuilder, EngineConfig, Proposal, StepPreview, Stopped};
 pub use error::{Error, Result};
 pub use executor::{Call, Output, Permit, Preview, Probe, StepError, StepExecutor};
 pub use gates::{Gate, GateConfig, GateReport, Passage};
+pub use heartbeat::{Beat, Heartbeat, LineHeartbeat};
 pub use journal::JournalRecord;
 pub use machine::{Ending, Resolution, Run, State};
 pub use matcher::{Fit, Matches, Misfit, match_runbooks};

@@ -1,12 +1,12 @@
 //! The loop: ask the run what is due, do it, make what came of it durable, again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aiops_core::Timestamp;
 
-use super::Engine;
+use super::{Engine, Phase};
+use crate::approve::Earned;
 use crate::approver::Request;
 use crate::audit::Head;
 use crate::book::{Book, Closing};
@@ -37,6 +37,7 @@ impl Engine {
     /// The run belongs to another engine, or the store failed: then it stays where it is, with
     /// nothing undone that was done, and can be driven again.
     pub async fn drive(&self, run: RunId) -> Result<Run> {
+        let _driving = self.note_driving(run);
         let mut loaded = self.take(run).await?;
         let mut asked = false;
         let result = loop {
@@ -44,7 +45,8 @@ impl Engine {
             if matches!(due, Do::Nothing | Do::AwaitPerson) {
                 break Ok(loaded.run);
             }
-            if self.0.closing.load(Ordering::Acquire) && !loaded.run.holds_lease() {
+            if self.stops_before(due) {
+                self.hand_over(loaded).await;
                 break Err(Error::ShuttingDown);
             }
             let came = match due {
@@ -63,7 +65,7 @@ impl Engine {
                 due => self.perform(&mut loaded, due).await?,
             };
             if let Came::Event(event) = came {
-                match self.commit(&loaded, event).await {
+                match self.commit(&loaded, event, None).await {
                     Ok(next) => {
                         loaded = next;
                         continue;
@@ -109,15 +111,6 @@ impl Engine {
         .await
     }
 
-    /// Stops starting anything: runs that have not begun stay where they are, and those in the
-    /// middle go on to their end. Wait for the drivers of those; whatever they have not finished by
-    /// then is journaled, and [`Engine::orphans`] finds it after the restart.
-    pub fn shut_down(&self) {
-        self.0.closing.store(true, Ordering::Release);
-        let news = self.0.news.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        news.values().for_each(|n| n.notify_waiters());
-    }
-
     /// Loads a run and becomes its owner, fencing off whoever drove it before.
     async fn take(&self, run: RunId) -> Result<Loaded> {
         loop {
@@ -136,7 +129,7 @@ impl Engine {
             let (engine, from) = (self.clone(), loaded.clone());
             let decide = move |draft: &mut Draft<'_>| {
                 let fence = draft.book()?.fence + 1;
-                let commit = engine.transition(&from, Event::TakenOver { fence })?;
+                let commit = engine.transition(&from, Event::TakenOver { fence }, None)?;
                 draft.change_book(|book| {
                     book.fence_again();
                 })?;
@@ -162,9 +155,14 @@ impl Engine {
     }
 
     /// Applies an event; gives everything that is to be committed with it.
-    fn transition(&self, loaded: &Loaded, event: Event) -> Result<Commit, CommitError> {
-        let at = self.0.clock.now();
-        let transition = match loaded.run.apply(event.clone(), at, &self.0.config.approval) {
+    fn transition(
+        &self,
+        loaded: &Loaded,
+        event: Event,
+        earned: Option<&Earned>,
+    ) -> Result<Commit, CommitError> {
+        let (at, policy) = (self.0.clock.now(), &self.0.config.approval);
+        let transition = match loaded.run.apply(event.clone(), at, policy, earned) {
             Ok(transition) => transition,
             // The clock was set back while we waited: the deadline is not over after all.
             Err(_) if event == Event::Tick => return Err(CommitError::Moved),
@@ -181,8 +179,9 @@ impl Engine {
         &self,
         loaded: &Loaded,
         event: Event,
+        earned: Option<&Earned>,
     ) -> Result<Loaded, CommitError> {
-        let commit = self.transition(loaded, event)?;
+        let commit = self.transition(loaded, event, earned)?;
         let done = self.0.journal.commit(loaded.clone(), commit).await;
         self.noted(done)
     }
@@ -218,7 +217,7 @@ impl Engine {
     pub(super) async fn record(&self, run: RunId, event: Event) -> Result<Run> {
         loop {
             let loaded = self.blocking(move |journal| journal.load(run)).await?;
-            let mut commit = match self.transition(&loaded, event.clone()) {
+            let mut commit = match self.transition(&loaded, event.clone(), None) {
                 Ok(commit) => commit,
                 Err(error) => match lost(error) {
                     None => continue,
@@ -327,8 +326,15 @@ impl Engine {
             self.blocking(|journal| Ok::<_, Error>((journal.paused()?, journal.book()?))).await?;
         let report: GateReport = self.gate_report(&loaded.run.plan, paused.as_deref(), &book);
         if loaded.run.state != State::Approved || report.passage() != Passage::Open {
-            let trusted = self.is_trusted(&loaded.run.plan, &book);
-            return Ok(Came::Event(Event::Gated { report, trusted }));
+            let earned = self.earned(&loaded.run.plan, &book);
+            let event = Event::Gated { report, trusted: earned.is_some() };
+            return match self.commit(loaded, event, earned.as_ref()).await {
+                Ok(next) => {
+                    *loaded = next;
+                    Ok(Came::LookAgain)
+                }
+                Err(error) => lost(error).map_or(Ok(Came::LookAgain), Err),
+            };
         }
         let (engine, from) = (self.clone(), loaded.clone());
         let claim = move |draft: &mut Draft<'_>| engine.claim(draft, &from);
@@ -352,12 +358,16 @@ impl Engine {
         if self.gate_report(&plan, paused.as_deref(), book).passage() != Passage::Open {
             return Err(CommitError::BookMoved);
         }
-        let fence = book.fence + 1;
+        let (fence, earned) = (book.fence + 1, self.earned(&plan, book));
+        let unasked = earned.is_some() && from.run.question.as_ref().is_some_and(|q| q.earned);
         let topology = self.0.world.topology();
         let blast = crate::gates::plan_blast(&plan, &self.0.config.gates, &topology, now);
-        let commit = self.transition(from, Event::Claimed { fence })?;
+        let commit = self.transition(from, Event::Claimed { fence }, earned.as_ref())?;
         draft.change_book(move |book| {
             book.start(&plan, blast.services, now);
+            if unasked {
+                book.note_unasked(plan.run);
+            }
         })?;
         Ok(commit)
     }
@@ -399,6 +409,7 @@ impl Engine {
         tokio::select! {
             biased;
             () = &mut heard => Ok(Came::LookAgain),
+            () = self.until(Phase::Closing) => Ok(Came::LookAgain),
             () = self.0.clock.sleep_until(until, wait) => Ok(Came::Event(Event::Tick)),
             () = tokio::time::sleep(self.0.config.poll.min(renew)) => {
                 self.renew_if_due(loaded).await?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Engine;
 use super::drive::Came;
+use super::{Engine, Phase};
 use crate::error::{Error, Result};
 use crate::executor::{Call, Clip, Output, Permit, Preview, Probe, StepError};
 use crate::journal::Loaded;
@@ -75,6 +75,7 @@ impl Engine {
         let renew = self.0.config.lease_ttl / 3;
         tokio::select! {
             biased;
+            () = self.until(Phase::Closing) => {}
             () = self.0.clock.sleep_until(at, WaitFor::Time) => {}
             () = tokio::time::sleep(renew) => self.renew_if_due(loaded).await?,
         }
@@ -148,7 +149,12 @@ impl Engine {
     ) -> Result<Result<Output, StepError>> {
         let run = &loaded.run;
         let now = self.0.clock.now();
-        let Some(approved) = run.approved(&self.0.config.approval, now) else {
+        let mut earned = None;
+        if run.question.as_ref().is_some_and(|question| question.earned) {
+            let (book, _) = self.blocking(|journal| journal.book()).await?;
+            earned = self.earned(&run.plan, &book);
+        }
+        let Some(approved) = run.approved(&self.0.config.approval, earned.as_ref(), now) else {
             return Ok(Err(StepError::not_started(
                 "the policy does not approve the plan any more",
             )));
@@ -184,13 +190,21 @@ impl Engine {
                         Err(_) => Err(StepError::unknown("the executor panicked")),
                     });
                 }
+                () = self.until(Phase::Cut) => {
+                    task.abort();
+                    return Ok(Err(StepError::unknown("the engine was shut down while it ran")));
+                }
                 () = &mut deadline => {
                     task.abort();
                     let reason = format!("no answer within {} s", timeout.as_secs_f64());
                     return Ok(Err(StepError::unknown(reason)));
                 }
                 () = tokio::time::sleep(self.0.config.lease_ttl / 3) => {
-                    if let Err(error) = self.renew_if_due(loaded).await {
+                    let (id, revision) = (loaded.run.plan.run, loaded.run.revision);
+                    let renewed = self.renew_if_due(loaded).await;
+                    // Whoever went on with the run meanwhile took this effect for unknown.
+                    let moved = loaded.run.revision != revision;
+                    if let Err(error) = renewed.and(if moved { Err(Error::NotOurs(id)) } else { Ok(()) }) {
                         task.abort();
                         return Err(error);
                     }

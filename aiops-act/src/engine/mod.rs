@@ -7,19 +7,20 @@ mod drive;
 mod effects;
 mod outbox;
 mod propose;
+mod shutdown;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aiops_core::{Store, Timestamp};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use outbox::Delivered;
 pub use propose::{Proposal, StepPreview};
+pub use shutdown::Stopped;
 
 use crate::approve::{Answer, ApprovalPolicy};
 use crate::approver::Approver;
@@ -30,10 +31,11 @@ use crate::error::{Error, Result};
 use crate::escalate::EscalationPolicy;
 use crate::executor::StepExecutor;
 use crate::gates::GateConfig;
+use crate::heartbeat::Heartbeat;
 use crate::journal::{Journal, JournalRecord, Tenant};
 use crate::machine::{Event, Resolution, Run};
 use crate::modes::{Mode, ModeSwitch};
-use crate::notify::Notifier;
+use crate::notify::{LineNotifier, Notifier};
 use crate::plan::{Plan, RunId};
 use crate::runbook::{UNDO_BY_EXECUTOR, UNDO_NOTHING};
 use crate::secret::{SecretSource, StaticSecrets};
@@ -98,6 +100,8 @@ pub struct EngineBuilder {
     approvers: Vec<Arc<dyn Approver>>,
     notifiers: Vec<Arc<dyn Notifier>>,
     head_sinks: Vec<Arc<dyn HeadSink>>,
+    heartbeats: Vec<Arc<dyn Heartbeat>>,
+    last_resort: Arc<dyn Notifier>,
     secrets: Arc<dyn SecretSource>,
 }
 
@@ -148,6 +152,22 @@ impl EngineBuilder {
     #[must_use]
     pub fn head_sink(mut self, sink: Arc<dyn HeadSink>) -> EngineBuilder {
         self.head_sinks.push(sink);
+        self
+    }
+
+    /// Adds a receiver that raises the alarm when it does not hear of this engine
+    /// ([`Engine::beat`]).
+    #[must_use]
+    pub fn heartbeat(mut self, heartbeat: Arc<dyn Heartbeat>) -> EngineBuilder {
+        self.heartbeats.push(heartbeat);
+        self
+    }
+
+    /// Where messages go that no receiver takes: something local that cannot be down. Default
+    /// standard error, one line of JSON each.
+    #[must_use]
+    pub fn last_resort(mut self, notifier: Arc<dyn Notifier>) -> EngineBuilder {
+        self.last_resort = notifier;
         self
     }
 
@@ -203,10 +223,14 @@ impl EngineBuilder {
             approvers: self.approvers,
             notifiers: self.notifiers,
             head_sinks: self.head_sinks,
+            heartbeats: self.heartbeats,
+            last_resort: self.last_resort,
             secrets: self.secrets,
             health: Mutex::new(ModeSwitch::new(mode_hold)),
             news: Mutex::default(),
-            closing: AtomicBool::new(false),
+            phase: watch::Sender::new(Phase::Open),
+            driving: watch::Sender::new(BTreeMap::new()),
+            handed_over: Mutex::default(),
         })))
     }
 }
@@ -243,12 +267,28 @@ struct Inner {
     approvers: Vec<Arc<dyn Approver>>,
     notifiers: Vec<Arc<dyn Notifier>>,
     head_sinks: Vec<Arc<dyn HeadSink>>,
+    heartbeats: Vec<Arc<dyn Heartbeat>>,
+    last_resort: Arc<dyn Notifier>,
     secrets: Arc<dyn SecretSource>,
     /// Follows whether the store takes writes.
     health: Mutex<ModeSwitch>,
     /// Wakes the driver of a run when somebody else recorded an event.
     news: Mutex<BTreeMap<RunId, Arc<Notify>>>,
-    closing: AtomicBool,
+    phase: watch::Sender<Phase>,
+    /// Runs that are being driven, and by how many callers.
+    driving: watch::Sender<BTreeMap<RunId, usize>>,
+    /// Runs that were left for another engine.
+    handed_over: Mutex<Vec<RunId>>,
+}
+
+/// How far the engine has been shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// Nothing new starts.
+    Closing,
+    /// What is under way is cut off.
+    Cut,
 }
 
 impl fmt::Debug for Engine {
@@ -279,6 +319,8 @@ impl Engine {
             approvers: Vec::new(),
             notifiers: Vec::new(),
             head_sinks: Vec::new(),
+            heartbeats: Vec::new(),
+            last_resort: Arc::new(LineNotifier::new("last-resort", Box::new(std::io::stderr()))),
             secrets: Arc::new(StaticSecrets::new()),
         }
     }
@@ -289,7 +331,7 @@ impl Engine {
     /// The incident already has an active run, an executor is missing, the engine is shutting down,
     /// or the store failed.
     pub async fn submit(&self, plan: Plan) -> Result<RunId> {
-        if self.0.closing.load(Ordering::Acquire) {
+        if self.phase() >= Phase::Closing {
             return Err(Error::ShuttingDown);
         }
         self.require_executors(&plan)?;

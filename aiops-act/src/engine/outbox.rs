@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use aiops_core::{report, telemetry};
+
 use super::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::heartbeat::{Beat, Heartbeat};
 use crate::journal::Pending;
 use crate::notify::SendError;
 
@@ -11,6 +14,9 @@ use crate::notify::SendError;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+
+/// Attempts, over half a minute, after which a message goes to the last resort as well.
+const LAST_RESORT: u32 = 5;
 
 /// What one round of deliveries did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,6 +27,9 @@ pub struct Delivered {
     pub later: usize,
     /// Messages that no receiver will ever take, or whose route is gone.
     pub dropped: usize,
+    /// Messages that went to the last resort: those that were dropped, and those that have been
+    /// tried in vain for half a minute and go on being tried.
+    pub last_resort: usize,
 }
 
 impl Engine {
@@ -53,12 +62,18 @@ impl Engine {
                         let doublings = 2_u32.saturating_pow(pending.attempts.min(20));
                         let pause = FIRST_PAUSE.saturating_mul(doublings).min(MAX_PAUSE);
                         pending.attempts += 1;
+                        if pending.attempts == LAST_RESORT {
+                            delivered.last_resort += 1;
+                            self.resort(&pending).await;
+                        }
                         pending.not_before = now + after.unwrap_or(pause);
                         delivered.later += 1;
                         Some(pending)
                     }
                     Err(SendError::Never { .. }) => {
                         delivered.dropped += 1;
+                        delivered.last_resort += 1;
+                        self.resort(&pending).await;
                         None
                     }
                 };
@@ -87,6 +102,39 @@ impl Engine {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Hands a message to the last resort. There is nothing behind it.
+    async fn resort(&self, pending: &Pending) {
+        let route = &pending.route;
+        telemetry::count("aiops_act_last_resort_total", "kind", pending.message.kind.name(), 1);
+        report!(warn, "aiops_act", "a message went to the last resort"; route = route);
+        let sent = self.0.last_resort.send(&pending.message);
+        let _ = tokio::time::timeout(self.0.config.delivery_timeout, sent).await;
+    }
+
+    /// What this engine says of itself, with the outbox counted up to `most`.
+    pub(crate) async fn as_beat(&self, most: usize) -> Result<Beat> {
+        let (waiting, audit) = self
+            .blocking(move |journal| {
+                Ok::<_, Error>((journal.outbox(None, most)?, journal.audit_head()?))
+            })
+            .await?;
+        let at = self.0.clock.now();
+        let ages = waiting.iter().map(|(_, _, pending)| at.since(pending.message.at).as_secs());
+        let oldest_waiting_s = ages.max().unwrap_or_default();
+        telemetry::level("aiops_act_outbox_age_seconds", oldest_waiting_s as f64);
+        let (engine, driving) = (self.0.config.name.clone(), self.0.driving.borrow().len());
+        let (mode, waiting) = (self.mode(), waiting.len());
+        Ok(Beat { engine, at, mode, driving, waiting, oldest_waiting_s, audit })
+    }
+
+    pub(crate) fn heartbeats(&self) -> &[std::sync::Arc<dyn Heartbeat>] {
+        &self.0.heartbeats
+    }
+
+    pub(crate) fn delivery_timeout(&self) -> Duration {
+        self.0.config.delivery_timeout
     }
 
     async fn send(&self, route: &str, message: &crate::notify::Message) -> Result<(), SendError> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Engine;
-use crate::approve::Question;
+use crate::approve::{Earned, Question};
 use crate::book::Book;
 use crate::error::{Error, Result};
 use crate::executor::{Call, Preview, StepError};
@@ -15,7 +15,7 @@ use crate::matcher::Fit;
 use crate::plan::Plan;
 use crate::runbook::{Step, template};
 use crate::situation::Situation;
-use crate::trust::Level;
+use crate::trust::{Level, TrustKey};
 
 /// A plan and everything that can be known about it without doing anything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,8 +69,8 @@ impl Engine {
         }
         let (book, _) = self.blocking(|journal| journal.book()).await?;
         let gates = self.check_gates(&plan).await?;
-        let trusted = self.is_trusted(&plan, &book);
-        let question = self.0.config.approval.question(&plan, trusted, now);
+        let earned = self.earned(&plan, &book);
+        let question = self.0.config.approval.question(&plan, earned.as_ref(), now);
         Ok(Proposal { plan, steps, gates, question })
     }
 
@@ -109,11 +109,13 @@ impl Engine {
         key.map_or(Level::Suggest, |key| book.trust.level(&key, &self.0.config.trust))
     }
 
-    /// Whether the plan may run without asking.
-    pub(super) fn is_trusted(&self, plan: &Plan, book: &Book) -> bool {
+    /// Whether the plan may run without asking: it has earned that now, or it began when it had. Trust
+    /// that is lost in the middle does not stop a run halfway, and not its rollback either.
+    pub(super) fn earned(&self, plan: &Plan, book: &Book) -> Option<Earned> {
         let now = self.0.clock.now();
-        self.trust_key(plan)
-            .is_ok_and(|key| book.trust.runs_alone(plan, &key, &self.0.config.trust, now))
+        let began = book.in_flight.get(&plan.run).is_some_and(|entry| entry.unasked);
+        let has = |key: TrustKey| book.trust.runs_alone(plan, &key, &self.0.config.trust, now);
+        (began || self.trust_key(plan).is_ok_and(has)).then(|| Earned::by(plan))
     }
 
     pub(super) fn gate_report(&self, plan: &Plan, paused: Option<&str>, book: &Book) -> GateReport {

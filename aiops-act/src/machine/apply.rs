@@ -9,7 +9,7 @@ use super::{
     Ending, Event, Late, MAX_UNKNOWN, Notice, NoticeKind, Resolution, Run, State, StepRun,
     StepStatus, Stuck, Transition,
 };
-use crate::approve::{Answer, ApprovalPolicy, Ruling};
+use crate::approve::{Answer, ApprovalPolicy, Earned, Ruling};
 use crate::book::Closing;
 use crate::executor::{Call, Output, Preview, Probe, StepError};
 use crate::gates::{GateReport, Passage};
@@ -22,7 +22,7 @@ const WAIT: Duration = Duration::from_secs(15);
 const MAX_PAUSE: Duration = Duration::from_secs(600);
 
 impl Run {
-    /// Applies one event at `at`.
+    /// Applies one event at `at`. Without `earned` it takes people to approve the plan.
     ///
     /// # Errors
     /// [`Late`] when the event does not fit the state; the run is unchanged.
@@ -31,6 +31,7 @@ impl Run {
         event: Event,
         at: Timestamp,
         policy: &ApprovalPolicy,
+        earned: Option<&Earned>,
     ) -> Result<Transition, Late> {
         let mut next = Transition {
             run: self.clone(),
@@ -43,9 +44,16 @@ impl Run {
             next.run.because.clear();
         }
         next.run.revision += 1;
-        next.step(self.state, event, at, policy)?;
+        next.step(self.state, event, at, Rights { policy, earned })?;
         Ok(next)
     }
+}
+
+/// By what a plan may run.
+#[derive(Clone, Copy)]
+struct Rights<'a> {
+    policy: &'a ApprovalPolicy,
+    earned: Option<&'a Earned>,
 }
 
 impl Transition {
@@ -55,19 +63,19 @@ impl Transition {
         state: State,
         event: Event,
         at: Timestamp,
-        policy: &ApprovalPolicy,
+        rights: Rights<'_>,
     ) -> Result<(), Late> {
         match (state, event) {
             (State::Proposed, Event::Gated { report, trusted }) => {
-                self.first_gates(&report, trusted, at, policy);
+                self.first_gates(&report, trusted, at, rights);
             }
-            (State::Approved, Event::Gated { report, .. }) => self.gates_again(&report, at, policy),
-            (State::Asking, Event::Answered { answer }) => self.answered(answer, at, policy),
+            (State::Approved, Event::Gated { report, .. }) => self.gates_again(&report, at, rights),
+            (State::Asking, Event::Answered { answer }) => self.answered(answer, at, rights),
             (State::Asking, Event::Tick) if self.question_is_over(at) => self.expire(at),
             (State::Waiting { until }, Event::Tick) if at >= until => {
                 self.run.state = State::Approved;
             }
-            (State::Approved, Event::Claimed { fence }) => self.claimed(fence, at, policy),
+            (State::Approved, Event::Claimed { fence }) => self.claimed(fence, at, rights),
             (State::Approved, Event::Busy { reason }) => self.wait(reason, at),
             (State::Baseline, Event::Baselined { values }) => {
                 self.run.progress.before = values;
@@ -132,7 +140,7 @@ impl Transition {
         report: &GateReport,
         trusted: bool,
         at: Timestamp,
-        policy: &ApprovalPolicy,
+        rights: Rights<'_>,
     ) {
         match (report.passage(), report.decisive()) {
             (Passage::Refuse, Some(check)) => self.end(Ending::Refused, check.reason.clone()),
@@ -141,9 +149,10 @@ impl Transition {
             }
             // "Not now" is no reason not to ask already: the gates are checked again afterwards.
             _ => {
-                let question = policy.question(&self.run.plan, trusted, at);
+                let earned = rights.earned.filter(|_| trusted);
+                let question = rights.policy.question(&self.run.plan, earned, at);
                 self.run.question = Some(question);
-                self.weigh(at, policy);
+                self.weigh(at, Rights { earned, ..rights });
                 if self.run.state == State::Proposed {
                     self.run.state = State::Asking;
                     self.notice(NoticeKind::Question, "needs an approval");
@@ -152,14 +161,14 @@ impl Transition {
         }
     }
 
-    fn answered(&mut self, answer: Answer, at: Timestamp, policy: &ApprovalPolicy) {
+    fn answered(&mut self, answer: Answer, at: Timestamp, rights: Rights<'_>) {
         self.run.answers.push(answer);
-        self.weigh(at, policy);
+        self.weigh(at, rights);
     }
 
     /// Lets the policy rule, and drops answers that do not count.
-    fn weigh(&mut self, at: Timestamp, policy: &ApprovalPolicy) {
-        let Some(decision) = self.run.ruling(policy, at) else { return };
+    fn weigh(&mut self, at: Timestamp, rights: Rights<'_>) {
+        let Some(decision) = self.run.ruling(rights.policy, rights.earned, at) else { return };
         for (index, reason) in decision.refused.iter().rev() {
             let refused = self.run.answers.remove(*index);
             self.remarks.push(reason.clone().with("by", refused.by).with("via", refused.via));
@@ -202,8 +211,8 @@ impl Transition {
         }
     }
 
-    fn gates_again(&mut self, report: &GateReport, at: Timestamp, policy: &ApprovalPolicy) {
-        if self.run.approved(policy, at).is_none() {
+    fn gates_again(&mut self, report: &GateReport, at: Timestamp, rights: Rights<'_>) {
+        if self.run.approved(rights.policy, rights.earned, at).is_none() {
             return self.approval_expired();
         }
         match (report.passage(), report.decisive()) {
@@ -214,8 +223,8 @@ impl Transition {
         }
     }
 
-    fn claimed(&mut self, fence: u64, at: Timestamp, policy: &ApprovalPolicy) {
-        if self.run.approved(policy, at).is_none() {
+    fn claimed(&mut self, fence: u64, at: Timestamp, rights: Rights<'_>) {
+        if self.run.approved(rights.policy, rights.earned, at).is_none() {
             return self.approval_expired();
         }
         self.run.fence = fence;

@@ -35,7 +35,7 @@ use aiops_core::{Outcome, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::approve::{Answer, ApprovalPolicy, Approved, Decision, Question, Ruling};
+use crate::approve::{Answer, ApprovalPolicy, Approved, Decision, Earned, Question, Ruling};
 use crate::book::Closing;
 use crate::canonical::Digest;
 use crate::executor::{Call, Output, Preview, Probe, StepError};
@@ -286,7 +286,8 @@ pub enum UndoStatus {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// The gates were checked. `trusted`: the runbook has earned to run without asking.
+    /// The gates were checked. `trusted`: the runbook has earned to run without asking, as the engine
+    /// shows with an [`Earned`]; the word alone replaces nobody.
     Gated {
         /// What they said.
         report: GateReport,
@@ -629,17 +630,27 @@ impl Run {
 
     /// What the policy makes of the answers so far; `None` before anybody was asked.
     #[must_use]
-    pub fn ruling(&self, policy: &ApprovalPolicy, now: Timestamp) -> Option<Decision> {
-        Some(policy.decide(self.question.as_ref()?, &self.answers, now))
+    pub fn ruling(
+        &self,
+        policy: &ApprovalPolicy,
+        earned: Option<&Earned>,
+        now: Timestamp,
+    ) -> Option<Decision> {
+        Some(policy.decide(self.question.as_ref()?, &self.answers, earned, now))
     }
 
     /// The plan as approved, if the policy approves it and the approval was valid when the run
     /// started, or is at `now` when it has not. An approval that expires in the middle does not stop
     /// a run halfway, and not its rollback either.
     #[must_use]
-    pub fn approved(&self, policy: &ApprovalPolicy, now: Timestamp) -> Option<Approved<Plan>> {
+    pub fn approved(
+        &self,
+        policy: &ApprovalPolicy,
+        earned: Option<&Earned>,
+        now: Timestamp,
+    ) -> Option<Approved<Plan>> {
         let at = self.started_at.unwrap_or(now);
-        match self.ruling(policy, at)?.ruling {
+        match self.ruling(policy, earned, at)?.ruling {
             Ruling::Approved(approval) => self.plan.clone().approve(&approval, at).ok(),
             _ => None,
         }

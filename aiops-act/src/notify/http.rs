@@ -24,7 +24,7 @@ const MAX_TITLE: usize = 1_000;
 
 /// What a receiver's answer means: 2xx is delivered; 408, 425, 429 and 5xx are later, after what
 /// `Retry-After` says; anything else will not change by trying again.
-fn judge(answer: Result<HttpAnswer, HttpError>) -> Result<(), SendError> {
+pub(crate) fn judge(answer: Result<HttpAnswer, HttpError>) -> Result<(), SendError> {
     let later = |reason: String, after| Err(SendError::Later { reason, after });
     match answer {
         Ok(HttpAnswer { status: 200..=299, .. }) => Ok(()),
@@ -38,7 +38,7 @@ fn judge(answer: Result<HttpAnswer, HttpError>) -> Result<(), SendError> {
     }
 }
 
-fn post(url: &str, headers: Vec<(String, String)>, body: &Value) -> HttpRequest {
+pub(crate) fn post(url: &str, headers: Vec<(String, String)>, body: &Value) -> HttpRequest {
     let mut headers = headers;
     headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
     HttpRequest {

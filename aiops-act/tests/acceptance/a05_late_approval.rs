@@ -25,7 +25,7 @@ async fn acceptance_05_late_approval() {
     // The question expires; a replay waits for people for ever, so the tick comes from the test.
     driver.abort();
     bench.manual.advance(Duration::from_secs(300));
-    let expired = run.apply(Event::Tick, bench.now(), &bench.config.approval).unwrap().run;
+    let expired = run.apply(Event::Tick, bench.now(), &bench.config.approval, None).unwrap().run;
     assert_eq!(expired.ending(), Some(Ending::Expired));
 
     // The answer arrives in the same tick. Journaled before the tick, it is too late by its time,
@@ -47,7 +47,7 @@ async fn acceptance_05_late_approval() {
     // An answer from just before the end that is committed first wins, and the tick is late.
     let in_time = answer(&run, "ada", Says::Approve, bench.now() - Duration::from_nanos(1));
     let event = Event::Answered { answer: in_time };
-    let approved = run.apply(event, bench.now(), &bench.config.approval).unwrap().run;
+    let approved = run.apply(event, bench.now(), &bench.config.approval, None).unwrap().run;
     assert_eq!(approved.state, State::Approved);
-    assert!(approved.apply(Event::Tick, bench.now(), &bench.config.approval).is_err());
+    assert!(approved.apply(Event::Tick, bench.now(), &bench.config.approval, None).is_err());
 }

@@ -60,23 +60,23 @@ async fn acceptance_06_approval_misuse() {
         run
     };
     let approved = both(&run);
-    assert!(approved.approved(&policy, at).is_some());
+    assert!(approved.approved(&policy, None, at).is_some());
     let mut riskier = approved.clone();
     riskier.plan.raise_risk(Risk::Irreversible);
-    assert!(riskier.approved(&policy, at).is_none(), "tier");
+    assert!(riskier.approved(&policy, None, at).is_none(), "tier");
     let mut edited = approved.clone();
     edited.plan.params.insert("size".to_owned(), 9.into());
-    assert!(edited.approved(&policy, at).is_none(), "parameters");
+    assert!(edited.approved(&policy, None, at).is_none(), "parameters");
     let mut swapped = approved.clone();
     swapped.plan.runbook = one_write("one", "approvals: {count: 1}");
-    assert!(swapped.approved(&policy, at).is_none(), "document");
+    assert!(swapped.approved(&policy, None, at).is_none(), "document");
     let mut wider = approved;
     wider.plan.targets = ["api".to_owned(), "redis".to_owned()]
         .into_iter()
         .collect::<std::collections::BTreeSet<_>>()
         .try_into()
         .unwrap();
-    assert!(wider.approved(&policy, at).is_none(), "targets");
+    assert!(wider.approved(&policy, None, at).is_none(), "targets");
 
     // A question that was made by hand, or changed where it is stored, lowers no quorum.
     let unasked = |earned: bool, risk: Risk| {
@@ -84,9 +84,10 @@ async fn acceptance_06_approval_misuse() {
         run.plan.risk = risk;
         let question = run.question.as_mut().unwrap();
         (question.count, question.earned, question.binding.risk) = (0, earned, risk);
-        run.approved(&policy, at).is_some()
+        run.approved(&policy, None, at).is_some()
     };
     assert!(!unasked(false, run.plan.risk), "the policy's own floor holds");
+    assert!(!unasked(true, run.plan.risk), "to say that it was earned is not to have earned it");
     assert!(!unasked(true, Risk::Irreversible), "nobody earns what cannot be undone");
 
     // A rejection by somebody with the right to approve ends it.
@@ -96,7 +97,7 @@ async fn acceptance_06_approval_misuse() {
     let rejected = bench.config.approval.clone().with_person("lin", &["oncall"]);
     let event =
         aiops_act::machine::Event::Answered { answer: answer(&run, "lin", Says::Reject, at) };
-    let after = after.apply(event, at, &rejected).unwrap().run;
+    let after = after.apply(event, at, &rejected, None).unwrap().run;
     assert_eq!(after.ending(), Some(Ending::Rejected));
 }
 

@@ -21,15 +21,16 @@ async fn acceptance_19_clock_jumps() {
     let (run, driver) = bench.ask(&engine).await;
     driver.abort();
     let back = bench.now() - YEAR;
-    assert!(run.apply(Event::Tick, back, &policy(&bench)).is_err(), "not over");
+    assert!(run.apply(Event::Tick, back, &policy(&bench), None).is_err(), "not over");
     let event = Event::Answered { answer: answer(&run, "ada", Says::Approve, back) };
-    let approved = run.apply(event, back, &policy(&bench)).unwrap().run;
+    let approved = run.apply(event, back, &policy(&bench), None).unwrap().run;
     assert_eq!(approved.state, State::Approved);
     // Forward: it expires; nothing runs a year late.
     let forward = bench.now() + YEAR;
-    let expired = run.apply(Event::Tick, forward, &policy(&bench)).unwrap().run;
+    let expired = run.apply(Event::Tick, forward, &policy(&bench), None).unwrap().run;
     assert_eq!(expired.ending(), Some(Ending::Expired));
-    let late = approved.apply(Event::Claimed { fence: 1 }, forward, &policy(&bench)).unwrap().run;
+    let late =
+        approved.apply(Event::Claimed { fence: 1 }, forward, &policy(&bench), None).unwrap().run;
     assert_eq!(late.ending(), Some(Ending::Expired), "the approval is no longer valid");
 
     // Limits are not forgotten when the clock is set back after a run.

@@ -36,7 +36,7 @@ async fn acceptance_23_upgrade() {
         let mut run = Run::new(stored.run.plan.clone());
         for record in &stored.events {
             let Some(event) = &record.event else { continue };
-            run = run.apply(event.clone(), record.at, &stored.policy).unwrap().run;
+            run = run.apply(event.clone(), record.at, &stored.policy, None).unwrap().run;
             assert_eq!(run.revision, record.revision);
         }
         assert_eq!(run, stored.run, "{version}");

@@ -127,7 +127,11 @@ pub(crate) async fn chain_is_whole(engine: &Engine, what: &str) {
 }
 
 /// An engine on the machine's own clock, with steps that write to `dir/effects`.
-fn engine_in(store: Arc<dyn Store>, dir: &Path, takes: Duration) -> (Bench, FileExecutor, Engine) {
+pub(crate) fn engine_in(
+    store: Arc<dyn Store>,
+    dir: &Path,
+    takes: Duration,
+) -> (Bench, FileExecutor, Engine) {
     let library = library_of([runbook("six", SIX_WRITES)]);
     let mut bench = Bench::with_library(situation(&[("api", 0.9)]), library);
     bench.config.lease_ttl = LEASE;

@@ -36,5 +36,6 @@ mod on_redb;
 #[path = "../../../aiops-knowledge/tests/support/postgres_server.rs"]
 mod postgres_server;
 mod server;
+mod shutdown;
 mod simulator;
 mod the_whole_loop;

@@ -180,7 +180,7 @@ fn history(seed: u64, policy: &ApprovalPolicy) {
             ];
             let stray = stray[random.below(3) as usize].clone();
             let is_due = matches!((&stray, due), (Event::Done { .. }, Do::Run { step: 0 }));
-            if !is_due && let Err(_late) = run.apply(stray.clone(), now, policy) {
+            if !is_due && let Err(_late) = run.apply(stray.clone(), now, policy, None) {
                 continue;
             }
         }
@@ -257,7 +257,8 @@ fn history(seed: u64, policy: &ApprovalPolicy) {
             Do::Nothing => unreachable!("the loop has ended"),
             other => panic!("seed {seed}: nobody knows how to {other:?}"),
         };
-        if matches!(event, Event::Resolved { .. }) && run.apply(event.clone(), now, policy).is_err()
+        if matches!(event, Event::Resolved { .. })
+            && run.apply(event.clone(), now, policy, None).is_err()
         {
             continue; // not a decision for this state
         }
@@ -273,7 +274,7 @@ fn repeatable(run: &Run, step: usize) -> bool {
 fn apply(run: &Run, event: Event, now: Timestamp, policy: &ApprovalPolicy, seed: u64) -> Run {
     let name = event.name();
     let next = run
-        .apply(event, now, policy)
+        .apply(event, now, policy, None)
         .unwrap_or_else(|late| panic!("seed {seed}: {name} in {:?}: {late}", run.state))
         .run;
     assert_eq!(next.revision, run.revision + 1, "seed {seed}");
@@ -282,7 +283,10 @@ fn apply(run: &Run, event: Event, now: Timestamp, policy: &ApprovalPolicy, seed:
         "seed {seed}: an end has a reason"
     );
     if next.started_at.is_some() {
-        assert!(next.approved(policy, now).is_some(), "seed {seed}: nothing starts unapproved");
+        assert!(
+            next.approved(policy, None, now).is_some(),
+            "seed {seed}: nothing starts unapproved"
+        );
     }
     for (index, step) in next.steps.iter().enumerate() {
         if step.undo == UndoStatus::Done {

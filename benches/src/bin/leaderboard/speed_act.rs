@@ -58,6 +58,7 @@ id: six-writes
 version: 1.0.0
 title: Six writes
 owner: benches
+match: {min_confidence: 0.1}
 targets: {services: ['${{ cause.service }}']}
 safety: {risk: 1, max_percent: 100, rate: {runs: 1000000, per: 1h}}
 steps:
@@ -77,6 +78,7 @@ id: one-write
 version: 1.0.0
 title: One write
 owner: benches
+match: {min_confidence: 0.1}
 targets: {services: ['${{ cause.service }}']}
 safety: {risk: 1, max_percent: 100, rate: {runs: 1000000, per: 1h}}
 steps:
