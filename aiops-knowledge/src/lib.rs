@@ -1,5 +1,11 @@
-//! What outlives a process: durable [`Store`](aiops_core::Store)s for journals, audits, incidents
-//! and feedback.
+//! What outlives a process: durable [`Store`](aiops_core::Store)s, and what is known in them.
+//!
+//! - [`FeedbackBook`]: what people said, undoable, and the rates that follow from it.
+//! - [`IncidentMemory`]: past incidents that resemble this one, and what ended them.
+//! - [`ModelRegistry`]: immutable versions, aliases moved by compare-and-swap, a promotion gate.
+//! - [`topology`]: one graph of what OpenTelemetry, Jaeger, Kubernetes and people say.
+//!
+//! All of them work on any store. Those of this crate:
 //!
 //! | store | feature | for | losing the host |
 //! | --- | --- | --- | --- |
@@ -32,7 +38,20 @@
 //! time series database.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod document;
+mod error;
+mod feedback;
+mod memory;
+mod registry;
 mod store;
+pub mod topology;
+
+pub use error::{Error, Result};
+pub use feedback::{FeedbackBook, Rate, RateConfig};
+pub use memory::{IncidentMemory, MemoryConfig, Remembered, Similar, Trait, Tried};
+pub use registry::{
+    Alias, BlobHash, Judgement, Lineage, Loaded, ModelRegistry, ModelVersion, Moved, PromotionGate,
+};
 
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
