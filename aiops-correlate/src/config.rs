@@ -33,7 +33,8 @@ pub struct FunnelConfig {
     /// A series that comes back within this time after its end can hang on its earlier firing.
     /// Default 450 s.
     pub return_within: Duration,
-    /// Chance that a series comes back within that time. Default 0.3.
+    /// Chance that a series comes back within that time, before any is known to. Default 0.02: most
+    /// never do, and one that flaps is known after its first return.
     pub returns: f64,
     /// Records may arrive this long after their own time and still be linked. Default 1 hour.
     pub lateness: Duration,
@@ -60,7 +61,7 @@ impl Default for FunnelConfig {
             changes: ChangeConfig::default(),
             link_nats: 2.0,
             sideways_nats: 3.0,
-            returns: 0.3,
+            returns: 0.02,
             return_within: Duration::from_secs(450),
             lateness: Duration::from_secs(3_600),
             close_after: Duration::from_secs(1_800),

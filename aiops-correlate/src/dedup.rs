@@ -40,17 +40,19 @@ impl Default for DedupConfig {
     }
 }
 
-/// One series: everything with one fingerprint.
+/// One series: everything with one fingerprint and one severity.
 #[derive(Debug, Clone)]
 pub(crate) struct Series {
     pub(crate) fingerprint: Fingerprint,
+    pub(crate) severity: Severity,
     pub(crate) kind: u32,
     pub(crate) service: u32,
     /// The latest firing; older ones hang on its `prev`.
     pub(crate) current: u32,
     /// The latest end for which no firing is known yet.
     pub(crate) unseen_end: Timestamp,
-    pub(crate) history: SeriesHistory,
+    /// Number of the history that all severities of the fingerprint share.
+    pub(crate) history: u32,
 }
 
 /// One firing of a series.
@@ -145,6 +147,7 @@ pub(crate) struct Record {
 pub(crate) struct Sessions {
     pub(crate) config: DedupConfig,
     pub(crate) series: Vec<Series>,
+    pub(crate) histories: Vec<SeriesHistory>,
     pub(crate) episodes: Vec<Episode>,
     pub(crate) free: Vec<u32>,
     log: VecDeque<Record>,
@@ -166,6 +169,28 @@ impl Sessions {
 
     pub(crate) fn series_of(&self, episode: u32) -> &Series {
         &self.series[self.episode(episode).series as usize]
+    }
+
+    pub(crate) fn history(&self, series: &Series) -> &SeriesHistory {
+        &self.histories[series.history as usize]
+    }
+
+    /// Whether the latest firing of a series goes on; false for no series.
+    pub(crate) fn fires(&self, series: u32) -> bool {
+        let current = self.series.get(series as usize).map_or(NONE, |of| of.current);
+        current != NONE && self.episode(current).is_open()
+    }
+
+    /// When a series was last heard of.
+    pub(crate) fn latest(&self, series: u32) -> Timestamp {
+        let current = self.series.get(series as usize).map_or(NONE, |of| of.current);
+        if current == NONE { Timestamp::MIN } else { self.episode(current).last }
+    }
+
+    /// What puts firings with one onset in order.
+    pub(crate) fn rank(&self, episode: u32) -> (u64, Severity) {
+        let series = self.series_of(episode);
+        (series.fingerprint.as_u64(), series.severity)
     }
 
     /// Takes one record of `series`. `says_end` is whether ends of its kind are reported.

@@ -17,8 +17,10 @@ use crate::near::Relation;
 pub(crate) struct Link {
     pub(crate) relation: Via,
     pub(crate) hops: u8,
-    /// ln of the likelihood ratio against chance.
+    /// ln of the likelihood ratio against chance, from the onsets.
     pub(crate) nats: f32,
+    /// The same from the ends, as far as both are known; 0 before.
+    pub(crate) ends: f32,
 }
 
 /// The kinds of link.
@@ -33,7 +35,12 @@ pub(crate) enum Via {
 }
 
 impl Link {
-    pub(crate) const ROOT: Link = Link { relation: Via::Root, hops: 0, nats: 0.0 };
+    pub(crate) const ROOT: Link = Link { relation: Via::Root, hops: 0, nats: 0.0, ends: 0.0 };
+
+    /// All evidence for it, in nats.
+    pub(crate) fn total(&self) -> f32 {
+        self.nats + self.ends
+    }
 }
 
 /// One firing as the forest sees it; indexed like the firings of [`crate::dedup`].
@@ -273,11 +280,13 @@ impl Forest {
         self.nodes[at as usize] = None;
     }
 
-    /// Drops onsets before `before` from the lists that links are looked up in.
-    pub(crate) fn forget_onsets(&mut self, before: Timestamp) {
+    /// Drops onsets before `before` from the lists that links are looked up in, but for those that
+    /// may still be needed.
+    pub(crate) fn forget_onsets(&mut self, before: Timestamp, keep: impl Fn(u32) -> bool) {
         for list in &mut self.recent {
-            let old = list.partition_point(|(onset, _)| *onset < before);
-            list.drain(..old);
+            if list.first().is_some_and(|(onset, _)| *onset < before) {
+                list.retain(|(onset, at)| *onset >= before || keep(*at));
+            }
         }
     }
 }
@@ -296,7 +305,8 @@ mod tests {
         forest
     }
 
-    const NEAR: Link = Link { relation: Via::Near(Relation::SameService), hops: 0, nats: 3.0 };
+    const NEAR: Link =
+        Link { relation: Via::Near(Relation::SameService), hops: 0, nats: 3.0, ends: 0.0 };
 
     #[test]
     fn a_subtree_moves_as_a_whole() {
@@ -324,7 +334,7 @@ mod tests {
         assert!(forest.onsets(7, Timestamp::EPOCH, Duration::MAX, 8).is_empty());
         forest.replace(2, 0, Timestamp::from_secs(40));
         assert_eq!(near(&forest, 60), [2, 1, 3, 0]);
-        forest.forget_onsets(Timestamp::from_secs(60));
+        forest.forget_onsets(Timestamp::from_secs(60), |_| false);
         assert_eq!(near(&forest, 60), [3, 0]);
     }
 }

@@ -422,6 +422,13 @@ impl History {
         self.incident_life.ln_density(life_s) - noise.ln()
     }
 
+    /// ln of the density, per second, with which a meaningless firing ends after exactly `life_s`.
+    pub(crate) fn ln_noise_ends(&self, life: NoiseLife, life_s: f64) -> f64 {
+        let life_s = life_s.max(1.0);
+        let z = (life_s.ln() - life.mean) / life.sd;
+        (self.shape.density(z).max(1e-9) / life.sd / life_s).ln()
+    }
+
     /// Share of incidents that are over before `age_s`.
     pub(crate) fn incident_ends_before(&self, age_s: f64) -> f64 {
         1.0 - self.incident_life.ln_survival(age_s).exp()

@@ -60,8 +60,8 @@ impl Default for StaticHold {
 pub struct HoldConfig {
     /// Shown at once from this probability of trouble on. Default 0.95.
     pub sure: f64,
-    /// Shown at `decide_by` from this probability on. Default 0.15: one miss is taken to be as bad as
-    /// six pages for nothing.
+    /// Shown at `decide_by` from this probability on. Default 0.05: one miss is taken to be as bad as
+    /// twenty pages for nothing.
     pub likely: f64,
     /// Time after arrival by which a group is decided. Default 9.5 minutes: just less than the ten
     /// within which an incident counts as noticed.
@@ -77,7 +77,7 @@ impl Default for HoldConfig {
     fn default() -> Self {
         HoldConfig {
             sure: 0.95,
-            likely: 0.15,
+            likely: 0.05,
             decide_by: Duration::from_secs(570),
             late: 0.8,
             limit: Duration::from_secs(7_200),
@@ -86,7 +86,7 @@ impl Default for HoldConfig {
 }
 
 impl From<Prefer> for HoldConfig {
-    /// Fewer misses: decide for trouble at 0.15, the default. Balanced: at 0.4. Fewer pages: at 0.8,
+    /// Fewer misses: decide for trouble at 0.05, the default. Balanced: at 0.4. Fewer pages: at 0.8,
     /// and at once only at 0.99.
     fn from(prefer: Prefer) -> Self {
         let default = HoldConfig::default();
@@ -129,6 +129,8 @@ pub(crate) struct Part {
     pub(crate) follows: f64,
     /// Evidence from its lifetime.
     pub(crate) lasts: f64,
+    /// Evidence from its lifetime, if what it hangs on is trouble: the two last and end together.
+    pub(crate) lasts_with: f64,
     /// How many alerts should have followed it by now, if it is trouble.
     pub(crate) expected: f64,
 }
@@ -150,7 +152,7 @@ pub(crate) fn log_odds(parts: &[Part], odds: &mut Vec<f64>) {
         let below = odds[at] + spread;
         odds[at] = part.founds + part.lasts + below;
         if part.parent != NONE {
-            let follows = part.follows + part.lasts + below;
+            let follows = part.follows + part.lasts_with + below;
             if follows > 0.0 {
                 odds[part.parent as usize] += follows;
                 followed[part.parent as usize] += 1;
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     fn part(parent: u32, founds: f64, follows: f64, lasts: f64) -> Part {
-        Part { parent, founds, follows, lasts, expected: 0.0 }
+        Part { parent, founds, follows, lasts, lasts_with: lasts, expected: 0.0 }
     }
 
     #[test]

@@ -17,6 +17,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod baseline;
+mod breaker;
 mod changes;
 mod config;
 mod correlator;
@@ -28,18 +29,24 @@ mod funnel;
 mod group;
 mod history;
 mod hold;
+mod inhibit;
 mod life;
+mod mapping;
+mod matcher;
 mod names;
 mod near;
 mod onset;
+mod silence;
 #[cfg(feature = "sim")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
 pub mod sim;
+mod skew;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 
 pub use baseline::{GroupBy, Simple, SimpleConfig};
+pub use breaker::{Breaker, BreakerConfig, BreakerNews, Display, StormCounts};
 pub use changes::ChangeConfig;
 pub use config::FunnelConfig;
 pub use correlator::{Context, Correlator, CorrelatorExt, News, Update};
@@ -49,6 +56,11 @@ pub use error::{Error, Result};
 pub use funnel::Funnel;
 pub use history::Priors;
 pub use hold::{Hold, HoldConfig, StaticHold};
+pub use inhibit::{InhibitRule, Inhibitions};
 pub use life::LogLogistic;
+pub use mapping::{MapRule, Mapping};
+pub use matcher::Matcher;
 pub use near::Relation;
 pub use onset::SpreadConfig;
+pub use silence::{Expired, Silence, Silences, Weekday, When, Zone};
+pub use skew::{ClockSkew, SkewConfig};

@@ -34,6 +34,9 @@ pub struct SpreadConfig {
     pub same_host: f64,
     /// Factor for a second call between the two. Default 0.4.
     pub second_hop: f64,
+    /// Mean seconds between the ends of alerts of one incident; 0 to give ends no say in what belongs
+    /// together. Default 30.
+    pub recovery_s: f64,
 }
 
 impl Default for SpreadConfig {
@@ -49,6 +52,7 @@ impl Default for SpreadConfig {
             shared_dependency: 0.02,
             same_host: 0.01,
             second_hop: 0.4,
+            recovery_s: 30.0,
         }
     }
 }

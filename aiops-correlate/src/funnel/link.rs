@@ -1,6 +1,6 @@
 //! Linking: which earlier onset explains a firing, and which later ones a firing explains.
 
-use aiops_core::{IncidentState, Timestamp};
+use aiops_core::{IncidentState, Severity, Timestamp};
 
 use super::{Funnel, Group};
 use crate::correlator::News;
@@ -21,10 +21,10 @@ impl Funnel {
         let raw = self.sessions.series[series as usize].service;
         let service = if raw == NONE { NONE } else { self.near.canonical(raw) };
         let mut later = Vec::new();
-        let best = self.best_parent(at, series, service, onset, Some(&mut later));
+        let best = self.best_parent(at, service, onset, Some(&mut later));
         if self.returned(at).is_some() {
-            let of = &mut self.sessions.series[series as usize];
-            self.history.learn_return(&mut of.history, true);
+            let history = self.sessions.series[series as usize].history as usize;
+            self.history.learn_return(&mut self.sessions.histories[history], true);
         }
         match best {
             Some((parent, link)) => {
@@ -53,8 +53,8 @@ impl Funnel {
                 Via::Recurrence => link.nats > node.link.nats,
                 Via::Near(_) => {
                     node.parent != at
-                        && (link.nats > node.link.nats
-                            || link.nats == node.link.nats
+                        && (link.total() > node.link.total()
+                            || link.total() == node.link.total()
                                 && self.order(at) > self.order(node.parent))
                 }
             };
@@ -67,8 +67,7 @@ impl Funnel {
 
     /// The onset of a firing became earlier: its own links and those to it are drawn again.
     pub(super) fn moved(&mut self, at: u32) {
-        let episode = self.sessions.episode(at);
-        let (onset, series) = (episode.onset, episode.series);
+        let onset = self.sessions.episode(at).onset;
         let service = self.forest.node(at).service;
         self.forest.replace(at, service, onset);
         let children = self.forest.node(at).children.clone();
@@ -79,7 +78,7 @@ impl Funnel {
             }
         }
         let mut later = Vec::new();
-        self.best_parent(at, series, service, onset, Some(&mut later));
+        self.best_parent(at, service, onset, Some(&mut later));
         self.take_over(at, &later);
         let group = self.forest.node(at).group;
         self.groups[group as usize].dirty = true;
@@ -90,8 +89,7 @@ impl Funnel {
     fn relink(&mut self, at: u32) {
         let node = self.forest.node(at);
         let (service, onset) = (node.service, node.onset);
-        let series = self.sessions.episode(at).series;
-        match self.best_parent(at, series, service, onset, None) {
+        match self.best_parent(at, service, onset, None) {
             Some((parent, link)) if !self.forest.is_above(at, parent) => {
                 let moved = self.forest.hang(at, parent, link);
                 self.regrouped(moved);
@@ -111,20 +109,19 @@ impl Funnel {
 
     /// The onset that explains `at` best, if any does well enough; later onsets that `at` might
     /// explain go to `later`.
-    fn best_parent(
+    pub(super) fn best_parent(
         &self,
         at: u32,
-        series: u32,
         service: u32,
         onset: Timestamp,
         mut later: Option<&mut Vec<(u32, Link)>>,
     ) -> Option<(u32, Link)> {
-        let of = &self.sessions.series[series as usize];
+        let rank = self.sessions.rank(at);
         // ln of the rate at which an alert like this one comes by chance, against following.
         let chance = |episode: u32| {
             let severity = self.sessions.episode(episode).severity;
             let of = self.sessions.series_of(episode);
-            self.history.chance(of.kind, &of.history, severity, self.now)
+            self.history.chance(of.kind, self.sessions.history(of), severity, self.now)
         };
         let own_chance = chance(at);
         let mut best = self.came_back(at, onset, own_chance);
@@ -141,19 +138,20 @@ impl Funnel {
                 }
                 // Within the window, so the difference fits.
                 let gap = (onset.as_nanos() - began.as_nanos()) as f64 / 1e9;
-                let later_than = gap > 0.0
-                    || gap == 0.0 && of.fingerprint > self.sessions.series_of(other).fingerprint;
+                let later_than = gap > 0.0 || gap == 0.0 && rank > self.sessions.rank(other);
                 if later_than {
                     let density = self.spread.ln_density(near.relation, near.hops, gap);
                     let nats = (density + f64::from(near.ln_weight) - own_chance) as f32;
-                    let better = f64::from(nats) >= self.needed(near.relation)
-                        && best.is_none_or(|(chosen, link)| {
-                            nats > link.nats
-                                || nats == link.nats && self.order(other) > self.order(chosen)
+                    let ends = self.ended_together(at, other) as f32;
+                    let total = nats + ends;
+                    let better = f64::from(total) >= self.needed(near.relation)
+                        && best.is_none_or(|(chosen, link): (u32, Link)| {
+                            total > link.total()
+                                || total == link.total() && self.order(other) > self.order(chosen)
                         });
                     if better && self.forest.node(other).link.relation != Via::Recurrence {
                         let relation = Via::Near(near.relation);
-                        best = Some((other, Link { relation, hops: near.hops, nats }));
+                        best = Some((other, Link { relation, hops: near.hops, nats, ends }));
                     }
                 } else if let Some(later) = &mut later {
                     // Seen from the later one, the relation runs the other way.
@@ -161,9 +159,11 @@ impl Funnel {
                     let chance = chance(other);
                     let density = self.spread.ln_density(relation, near.hops, -gap);
                     let nats = density + f64::from(near.ln_weight) - chance;
-                    if nats >= self.needed(relation) {
-                        let relation = Via::Near(relation);
-                        later.push((other, Link { relation, hops: near.hops, nats: nats as f32 }));
+                    let ends = self.ended_together(at, other);
+                    if nats + ends >= self.needed(relation) {
+                        let (relation, hops) = (Via::Near(relation), near.hops);
+                        let link = Link { relation, hops, nats: nats as f32, ends: ends as f32 };
+                        later.push((other, link));
                     }
                 }
             }
@@ -176,11 +176,12 @@ impl Funnel {
         let prev = self.returned(at)?;
         let away = onset.seconds_after(self.sessions.episode(prev).ended);
         let mean = self.config.return_within.as_secs_f64() / 3.0;
-        let history = &self.sessions.series_of(at).history;
+        let history = self.sessions.history(self.sessions.series_of(at));
         let returns = (RETURNS * self.config.returns + history.returns) / (RETURNS + history.ends);
         let density = returns.min(1.0) / mean * (-away.max(0.0) / mean).exp();
         let nats = (density.ln() - chance) as f32;
-        Some((prev, Link { relation: Via::Recurrence, hops: 0, nats }))
+        let link = Link { relation: Via::Recurrence, hops: 0, nats, ends: 0.0 };
+        (f64::from(nats) >= self.config.sideways_nats).then_some((prev, link))
     }
 
     /// The last firing of the same series, if it ended shortly before `at`.
@@ -196,7 +197,7 @@ impl Funnel {
     }
 
     /// How much likelier than chance a link must be.
-    fn needed(&self, relation: Relation) -> f64 {
+    pub(super) fn needed(&self, relation: Relation) -> f64 {
         match relation {
             Relation::SameService | Relation::DependsOn => self.config.link_nats,
             _ => self.config.sideways_nats,
@@ -204,12 +205,12 @@ impl Funnel {
     }
 
     /// Breaks ties between parents: the later onset, then the larger fingerprint.
-    fn order(&self, at: u32) -> (Timestamp, u64) {
-        (self.forest.node(at).onset, self.sessions.series_of(at).fingerprint.as_u64())
+    pub(super) fn order(&self, at: u32) -> (Timestamp, (u64, Severity)) {
+        (self.forest.node(at).onset, self.sessions.rank(at))
     }
 
     /// Follows up on firings that changed groups.
-    fn regrouped(&mut self, moved: Option<Moved>) {
+    pub(super) fn regrouped(&mut self, moved: Option<Moved>) {
         let Some(Moved { from, to, emptied }) = moved else { return };
         if emptied {
             self.merge(from, to);

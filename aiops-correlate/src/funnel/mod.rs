@@ -1,8 +1,14 @@
 //! The default correlator: the one place that sees all stages.
 
+mod attach;
+mod forget;
 mod link;
+mod part;
 mod settle;
+mod teach;
 mod tell;
+mod timers;
+mod weigh;
 
 use aiops_core::{
     Alert, AlertId, Event, EventId, Incident, IncidentId, IncidentState, Severity, Timestamp,
@@ -49,7 +55,8 @@ pub struct Funnel {
     pub(crate) near: Neighbourhood,
     pub(crate) spread: Spread,
     pub(crate) sessions: Sessions,
-    pub(crate) by_fingerprint: FxHashMap<u64, u32>,
+    /// Series by fingerprint, one for each severity.
+    pub(crate) by_fingerprint: FxHashMap<u64, [u32; 3]>,
     pub(crate) by_alert: FxHashMap<u64, u32>,
     pub(crate) forest: Forest,
     pub(crate) groups: Vec<Group>,
@@ -166,32 +173,72 @@ impl Funnel {
     }
 
     /// The number of the alert's series, made if it is new.
+    ///
+    /// One fingerprint has a series for each severity: an alert that is already firing as a warning
+    /// and comes up as critical is news, and may be of another incident.
     fn series(&mut self, alert: &Alert) -> u32 {
         let key = alert.fingerprint.as_u64();
-        if let Some(&number) = self.by_fingerprint.get(&key) {
-            if let Some(service) = &alert.service
-                && self.sessions.series[number as usize].service == NONE
-            {
+        let siblings = self.by_fingerprint.get(&key).copied().unwrap_or([NONE; 3]);
+        let mut number = siblings[alert.severity as usize];
+        if alert.is_resolved() && !self.sessions.fires(number) {
+            // A sender may leave the severity out when all is well.
+            let firing = siblings.into_iter().filter(|&sibling| self.sessions.fires(sibling));
+            number = firing.max_by_key(|&s| self.sessions.latest(s)).unwrap_or(number);
+        }
+        if number != NONE {
+            let of = &mut self.sessions.series[number as usize];
+            if let (NONE, Some(service)) = (of.service, &alert.service) {
                 // The label was missing before; what the fingerprint is about is known now.
-                self.sessions.series[number as usize].service = self.services.intern(service);
+                of.service = self.services.intern(service);
             }
             return number;
         }
         let kind = self.kinds.intern(&alert.name);
-        self.history.kind_mut(kind).series += 1;
-        let service = alert.service.as_deref().map_or(NONE, |name| self.services.intern(name));
+        let known = siblings.into_iter().find(|&sibling| sibling != NONE);
+        let history = match known {
+            Some(sibling) => self.sessions.series[sibling as usize].history,
+            None => {
+                self.history.kind_mut(kind).series += 1;
+                let fresh = SeriesHistory { hour: self.history.hour, ..SeriesHistory::default() };
+                self.sessions.histories.push(fresh);
+                (self.sessions.histories.len() - 1) as u32
+            }
+        };
+        let named = alert.service.as_deref().map(|name| self.services.intern(name));
+        let heard = known.map(|sibling| self.sessions.series[sibling as usize].service);
         let number = self.sessions.series.len() as u32;
-        let history = SeriesHistory { hour: self.history.hour, ..SeriesHistory::default() };
         self.sessions.series.push(Series {
             fingerprint: alert.fingerprint,
+            severity: alert.severity,
             kind,
-            service,
+            service: named.or(heard).unwrap_or(NONE),
             current: NONE,
             unseen_end: Timestamp::MIN,
             history,
         });
-        self.by_fingerprint.insert(key, number);
+        self.by_fingerprint.entry(key).or_insert([NONE; 3])[alert.severity as usize] = number;
         number
+    }
+
+    /// The firing `at` ended; where it had taken over from one of another severity, that one is over
+    /// as well.
+    fn ended_with(&mut self, at: u32) {
+        let onset = self.sessions.episode(at).onset;
+        let of = self.sessions.series_of(at);
+        let (fingerprint, own) = (of.fingerprint.as_u64(), of.severity);
+        let siblings = self.by_fingerprint.get(&fingerprint).copied().unwrap_or([NONE; 3]);
+        for (severity, sibling) in siblings.into_iter().enumerate() {
+            if severity == own as usize || !self.sessions.fires(sibling) {
+                continue;
+            }
+            let current = self.sessions.series[sibling as usize].current;
+            let episode = &mut self.sessions.episodes[current as usize];
+            if episode.last < onset {
+                episode.ended = onset;
+                episode.said_end = true;
+                self.ended(current);
+            }
+        }
     }
 
     fn claim(&self, alert: &Alert, series: u32) -> Claim {
@@ -241,7 +288,11 @@ impl Correlator for Funnel {
         }
         match taken.effect {
             Effect::New => self.begun(taken.episode),
-            Effect::End => self.ended(taken.episode),
+            Effect::End => {
+                self.ended(taken.episode);
+                self.ended_with(taken.episode);
+                self.reconsider(taken.episode);
+            }
             Effect::Repeat | Effect::Duplicate if taken.onset_moved => self.moved(taken.episode),
             Effect::Repeat => self.fires_on(taken.episode),
             Effect::Duplicate | Effect::EndUnseen => {}

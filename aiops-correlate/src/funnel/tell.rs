@@ -211,7 +211,7 @@ impl Funnel {
         match of.state {
             IncidentState::Held => {
                 let onset = self.sessions.episode(at).onset;
-                let life = self.history.noise_life(series.kind, &series.history);
+                let life = self.history.noise_life(series.kind, self.sessions.history(series));
                 because.push(Because::HeldUntil {
                     until: of.until,
                     probability,

@@ -24,12 +24,19 @@
 //! Judge foreign results with [`measure`] alone; [`place`] runs a [`Correlator`]
 //! over a storm and says where everything went.
 
-use aiops_core::{Alert, AlertId, IncidentId, Timestamp, Topology};
+mod place;
+mod shuffled;
+mod table;
+
+use aiops_core::{Alert, IncidentId, Timestamp, Topology};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::{Correlator, CorrelatorExt, News};
+use crate::Correlator;
+pub use place::{place, shown_groups};
+pub use shuffled::shuffled;
+use table::Table;
 
 /// What a record really was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -113,82 +120,6 @@ pub struct Measures {
     pub homogeneity: f64,
     pub completeness: f64,
     pub b_cubed_f1: f64,
-}
-
-/// Runs `correlator` over alerts in order of arrival and says where each one ended up.
-///
-/// Ticks at every deadline, and goes on ticking after the last alert until nothing is pending: the
-/// end of a file is no flush.
-pub fn place(
-    correlator: &mut dyn Correlator,
-    alerts: &[Alert],
-    topology: &Topology,
-) -> Vec<Placed> {
-    let mut shown = Showings::default();
-    let mut updates = Vec::new();
-    for alert in alerts {
-        shown.advance(correlator, alert.received_at, topology, &mut updates);
-        let ctx = crate::Context::new(alert.received_at, topology);
-        let decision = correlator.ingest(alert, &ctx);
-        shown.ingested(alert.id, decision.incident, alert.received_at);
-        shown.advance(correlator, alert.received_at, topology, &mut updates);
-    }
-    shown.advance(correlator, Timestamp::MAX, topology, &mut updates);
-    let placed = |alert: &Alert| {
-        let decision = correlator.decision(alert.id);
-        Placed {
-            known: decision.is_some(),
-            group: decision.and_then(|decision| decision.incident),
-            first_shown: shown.first.get(&alert.id).copied(),
-        }
-    };
-    alerts.iter().map(placed).collect()
-}
-
-/// Keeps track of when each alert first stood in a shown incident.
-#[derive(Debug, Default)]
-struct Showings {
-    incidents: BTreeSet<IncidentId>,
-    first: BTreeMap<AlertId, Timestamp>,
-}
-
-impl Showings {
-    fn ingested(&mut self, alert: AlertId, incident: Option<IncidentId>, now: Timestamp) {
-        if incident.is_some_and(|incident| self.incidents.contains(&incident)) {
-            self.first.entry(alert).or_insert(now);
-        }
-    }
-
-    fn advance(
-        &mut self,
-        correlator: &mut dyn Correlator,
-        now: Timestamp,
-        topology: &Topology,
-        updates: &mut Vec<crate::Update>,
-    ) {
-        loop {
-            let due = correlator.next_due().filter(|due| *due <= now);
-            let to = due.unwrap_or(now);
-            if to < Timestamp::MAX {
-                correlator.tick(&crate::Context::new(to, topology), updates);
-            }
-            for update in updates.drain(..) {
-                let incident = match update.news {
-                    News::Shown => update.incident,
-                    News::Merged { into } if self.incidents.contains(&into) => into,
-                    News::Regrouped if self.incidents.contains(&update.incident) => update.incident,
-                    _ => continue,
-                };
-                self.incidents.insert(incident);
-                for decision in correlator.decisions(incident) {
-                    self.first.entry(decision.alert).or_insert(update.at);
-                }
-            }
-            if due.is_none() {
-                return;
-            }
-        }
-    }
 }
 
 /// The mean of several runs; lost records are added up instead, because one is too many.
@@ -412,91 +343,6 @@ fn misses(
     (missed, hidden.len(), delays.collect())
 }
 
-/// The contingency table of true classes and predicted groups.
-struct Table {
-    cells: BTreeMap<(u64, u64), f64>,
-    classes: BTreeMap<u64, f64>,
-    groups: BTreeMap<u64, f64>,
-    total: f64,
-}
-
-impl Table {
-    fn new(rows: &[&Row]) -> Self {
-        let mut table = Table {
-            cells: BTreeMap::new(),
-            classes: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            total: rows.len() as f64,
-        };
-        for row in rows {
-            *table.cells.entry((row.class, row.group)).or_default() += 1.0;
-            *table.classes.entry(row.class).or_default() += 1.0;
-            *table.groups.entry(row.group).or_default() += 1.0;
-        }
-        table
-    }
-
-    fn sums(&self) -> (f64, f64, f64, f64) {
-        let pairs = |n: &f64| n * (n - 1.0) / 2.0;
-        (
-            self.cells.values().map(pairs).sum(),
-            self.classes.values().map(pairs).sum(),
-            self.groups.values().map(pairs).sum(),
-            pairs(&self.total),
-        )
-    }
-
-    /// Precision, recall and F1 over pairs of records.
-    fn pairs(&self) -> (f64, f64, f64) {
-        let (both, classes, groups, _) = self.sums();
-        let precision = if groups > 0.0 { both / groups } else { 1.0 };
-        let recall = if classes > 0.0 { both / classes } else { 1.0 };
-        (precision, recall, harmonic(precision, recall))
-    }
-
-    /// Hubert and Arabie's adjusted Rand index (1985, equation 5).
-    fn ari(&self) -> f64 {
-        let (both, classes, groups, all) = self.sums();
-        let expected = if all > 0.0 { classes * groups / all } else { 0.0 };
-        let most = (classes + groups) / 2.0;
-        if most == expected { 1.0 } else { (both - expected) / (most - expected) }
-    }
-
-    /// Rosenberg and Hirschberg's homogeneity and completeness (2007).
-    fn entropies(&self) -> (f64, f64) {
-        let entropy = |parts: &BTreeMap<u64, f64>| -> f64 {
-            parts.values().map(|n| -n / self.total * (n / self.total).ln()).sum()
-        };
-        let (of_classes, of_groups) = (entropy(&self.classes), entropy(&self.groups));
-        let (mut class_given_group, mut group_given_class) = (0.0, 0.0);
-        for ((class, group), n) in &self.cells {
-            class_given_group -= n / self.total * (n / self.groups[group]).ln();
-            group_given_class -= n / self.total * (n / self.classes[class]).ln();
-        }
-        let rest = |part: f64, whole: f64| if whole > 0.0 { 1.0 - part / whole } else { 1.0 };
-        (rest(class_given_group, of_classes), rest(group_given_class, of_groups))
-    }
-
-    /// B-cubed F1 (Bagga and Baldwin 1998) of the records of each incident, averaged over incidents.
-    fn b_cubed(&self, rows: &[&Row]) -> f64 {
-        let mut sums: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
-        for row in rows {
-            let Some(incident) = row.incident else { continue };
-            let both = self.cells[&(row.class, row.group)];
-            let sum = sums.entry(incident).or_default();
-            sum.0 += both / self.groups[&row.group];
-            sum.1 += both / self.classes[&row.class];
-            sum.2 += 1.0;
-        }
-        let total: f64 = sums.values().map(|(p, r, n)| harmonic(p / n, r / n)).sum();
-        if sums.is_empty() { 1.0 } else { total / sums.len() as f64 }
-    }
-}
-
-fn harmonic(a: f64, b: f64) -> f64 {
-    if a + b > 0.0 { 2.0 * a * b / (a + b) } else { 0.0 }
-}
-
 /// 0 of 0 is 0.
 fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
@@ -505,51 +351,6 @@ fn share(part: usize, whole: usize) -> f64 {
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let last = sorted.len().saturating_sub(1) as f64;
     sorted.get((q * last).round() as usize).copied().unwrap_or(0.0)
-}
-
-/// The topology with its names dealt out anew: the same shape, every edge wrong. A correlator that
-/// does as well with it is not using the topology.
-pub fn shuffled(topology: &Topology, seed: u64) -> Topology {
-    let mut names: Vec<&str> = topology.nodes().map(|(_, node)| node.name.as_str()).collect();
-    let kinds: Vec<_> = topology.nodes().map(|(_, node)| node.kind).collect();
-    let mut state = seed;
-    for at in (1..names.len()).rev() {
-        // SplitMix64 (Steele, Lea and Flood 2014), enough to deal cards. Only like with like:
-        // a host stays a host.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let other = ((z ^ (z >> 31)) % (at as u64 + 1)) as usize;
-        if kinds[at] == kinds[other] {
-            names.swap(at, other);
-        }
-    }
-    let renamed: BTreeMap<_, _> =
-        topology.nodes().map(|(id, _)| id).zip(names.iter().copied()).collect();
-    let now = topology.observed_at();
-    let mut shuffled = Topology::new();
-    for (id, node) in topology.nodes() {
-        shuffled.upsert_node(renamed[&id], node.kind, now);
-    }
-    for (from, to, edge) in topology.edges() {
-        let ends = (shuffled.node_id(renamed[&from]), shuffled.node_id(renamed[&to]));
-        if let (Some(from), Some(to)) = ends {
-            // Both ends exist and differ, so the edge is accepted.
-            let _ = shuffled.upsert_edge(from, to, edge.clone());
-        }
-    }
-    shuffled
-}
-
-/// Replays alerts without a truth and returns nothing but the number of incidents shown; what is
-/// left to measure on data that has no truth for each alert.
-pub fn shown_groups(
-    correlator: &mut dyn Correlator,
-    alerts: &[Alert],
-    topology: &Topology,
-) -> usize {
-    correlator.replay(alerts, topology);
-    correlator.shown().len()
 }
 
 #[cfg(test)]
