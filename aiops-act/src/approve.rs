@@ -134,8 +134,9 @@ pub struct Decision {
     pub refused: Vec<(usize, Reason)>,
 }
 
-/// Proof that the policy approved one exact plan. Only [`ApprovalPolicy::decide`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// Proof that the policy approved one exact plan. Only [`ApprovalPolicy::decide`] makes one. It is
+/// never written down: what outlives the process is the answers, which are judged anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
     binding: Binding,
     by: Vec<String>,
@@ -166,7 +167,7 @@ impl Approval {
 /// Proof that the record of a plan's remedy lets it run without asking. Only an engine makes one, for
 /// one exact plan, from the ledger in its store and for the moment at which it is needed.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// // What is written in a question, an event or a store is no proof.
 /// let earned: aiops_act::approve::Earned = serde_json::from_str("{}").unwrap();
 /// ```
@@ -183,16 +184,19 @@ impl Earned {
 
 /// Something that was approved as it is. For plans, [`Plan::approve`] is the only way to one.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0423
 /// // A plan cannot approve itself: the field is private and nothing deserialises into it.
 /// let plan: aiops_act::Plan = todo!();
 /// let approved = aiops_act::Approved(plan);
 /// ```
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// let approved: aiops_act::Approved<aiops_act::Plan> = serde_json::from_str("{}").unwrap();
 /// ```
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// let approval: aiops_act::Approval = serde_json::from_str("{}").unwrap();
+/// ```
+/// ```compile_fail,E0277
+/// fn write_down(approval: &aiops_act::Approval) { serde_json::to_string(approval).unwrap(); }
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Approved<T>(T);
