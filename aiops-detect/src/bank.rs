@@ -144,6 +144,17 @@ pub trait DetectorBank: Send {
     /// The p-value that a score of series `id` stands for, given what was learnt so far.
     fn p_value(&self, id: SeriesId, score: f64) -> f64;
 
+    /// How far the next judgement of series `id` can be trusted, from 0 (too early to judge) to 1; see
+    /// [`Detector::confidence`](crate::Detector::confidence).
+    fn confidence(&self, id: SeriesId) -> f64 {
+        let (ids, times, values) = ([id], [Timestamp::MAX], [0.0]);
+        let batch = SampleBatch::new(&ids, &times, &values).expect("three columns of one row");
+        match self.assess(&batch, &mut [0.0], &mut Vec::new()) {
+            Ok(tally) if tally.warming_up == 0 => 1.0,
+            _ => 0.0,
+        }
+    }
+
     /// Why `verdict` was given for `sample`, as data and in words.
     fn explain(&self, _id: SeriesId, sample: Sample, verdict: &Verdict) -> Reason {
         crate::explain_band(self.name(), sample, verdict)

@@ -128,6 +128,12 @@ impl Calibrator {
         self.seen >= self.config.warm_up as u64
     }
 
+    /// How much of what it takes to judge beyond the ranks of a few has been seen: 0 while warming up, 1
+    /// from two hundred scores on.
+    pub fn confidence(&self) -> f64 {
+        if self.is_warm() { (self.total / ENOUGH_FOR_A_TAIL).min(1.0) } else { 0.0 }
+    }
+
     /// Takes a score in. What is not finite or below zero counts as the nearest that is.
     pub fn learn(&mut self, score: f64) {
         let score = score.clamp(0.0, f64::MAX); // NaN passes through and lands in the lowest bin
@@ -277,6 +283,10 @@ impl<D: Detector> Detector for Calibrated<D> {
 
     fn p_value(&self, score: f64) -> f64 {
         self.calibrator.p_value(score).unwrap_or_else(|| self.inner.p_value(score))
+    }
+
+    fn confidence(&self) -> f64 {
+        self.inner.confidence().min(self.calibrator.confidence())
     }
 
     fn explain(&self, sample: Sample, verdict: &Verdict) -> Reason {

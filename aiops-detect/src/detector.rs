@@ -54,6 +54,15 @@ pub trait Detector: Send {
     /// The p-value that a score stands for, given what was learnt so far.
     fn p_value(&self, score: f64) -> f64;
 
+    /// How far the next judgement can be trusted, from 0 (too early to judge) to 1.
+    ///
+    /// A router hands a series over to a lower tier when this is low. By default 0 while a sample
+    /// that came last of all would be answered with [`State::WarmingUp`], else 1.
+    fn confidence(&self) -> f64 {
+        let last = Sample::new(aiops_core::Timestamp::MAX, 0.0);
+        if self.assess(last).state == State::WarmingUp { 0.0 } else { 1.0 }
+    }
+
     /// Why this detector gave `verdict` for `sample`, as data and in words.
     ///
     /// The verdict carries what the decision was made of, so this may be asked at any time after.
@@ -101,6 +110,9 @@ impl<D: Detector + ?Sized> Detector for Box<D> {
     }
     fn p_value(&self, score: f64) -> f64 {
         (**self).p_value(score)
+    }
+    fn confidence(&self) -> f64 {
+        (**self).confidence()
     }
     fn explain(&self, sample: Sample, verdict: &Verdict) -> Reason {
         (**self).explain(sample, verdict)

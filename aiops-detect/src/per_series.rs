@@ -96,6 +96,10 @@ impl<D: Detector> DetectorBank for PerSeries<D> {
         self.get(id).p_value(score)
     }
 
+    fn confidence(&self, id: SeriesId) -> f64 {
+        self.get(id).confidence()
+    }
+
     fn explain(&self, id: SeriesId, sample: Sample, verdict: &Verdict) -> Reason {
         self.get(id).explain(sample, verdict)
     }

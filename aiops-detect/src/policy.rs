@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use aiops_core::{Direction, Harm, Sample, SeriesId, Timestamp};
+use aiops_core::{Direction, Harm, Sample, SeriesId, SnapshotReader, SnapshotWriter, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, Verdict, error::not_negative};
+use crate::{Error, Result, State, Tier, Verdict, error::not_negative, saved};
 
 /// The rules.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,8 +121,9 @@ pub struct Policy {
     series: Vec<Track>,
 }
 
+/// What the policy knows of one series.
 #[derive(Debug, Clone)]
-struct Track {
+pub(crate) struct Track {
     last: Timestamp,
     active: Option<Box<Active>>,
 }
@@ -221,6 +222,123 @@ impl Policy {
             }
         }
     }
+}
+
+/// Saved state.
+impl Policy {
+    /// Writes what is known of one series.
+    pub(crate) fn save(&self, id: SeriesId, out: &mut SnapshotWriter) {
+        let track = self.series.get(id.index());
+        out.i64(track.map_or(Timestamp::MIN, |track| track.last).as_nanos());
+        let active = track.and_then(|track| track.active.as_deref());
+        let (stage, since) = match active.map(|active| active.stage) {
+            None => (0, Timestamp::MIN),
+            Some(Stage::Pending) => (1, Timestamp::MIN),
+            Some(Stage::Open) => (2, Timestamp::MIN),
+            Some(Stage::CoolingDown(since)) => (3, since),
+        };
+        out.u8(stage);
+        let Some(active) = active else { return };
+        out.i64(since.as_nanos());
+        let Episode { onset, onset_uncertainty, last_seen, peak, verdict, flagged } =
+            active.episode;
+        out.i64(onset.as_nanos());
+        out.u64(u64::try_from(onset_uncertainty.as_nanos()).unwrap_or(u64::MAX));
+        out.i64(last_seen.as_nanos());
+        out.i64(peak.time.as_nanos());
+        out.f64(peak.value);
+        out.u32(flagged);
+        write_verdict(&verdict, out);
+        out.u64(active.recent);
+        out.u64(active.times.len() as u64);
+        active.times.iter().for_each(|time| out.i64(time.as_nanos()));
+        out.u32(active.quiet);
+        out.f64(active.told_p_value);
+    }
+
+    /// Reads what [`save`](Self::save) wrote; [`put`](Self::put) takes it in.
+    pub(crate) fn read(&self, from: &mut SnapshotReader<'_>) -> Result<Track> {
+        let time =
+            |from: &mut SnapshotReader<'_>| Ok::<_, Error>(Timestamp::from_nanos(from.i64()?));
+        let last = time(from)?;
+        let stage = from.u8()?;
+        if stage == 0 {
+            return Ok(Track { last, active: None });
+        }
+        let since = time(from)?;
+        let stage = match stage {
+            1 => Stage::Pending,
+            2 => Stage::Open,
+            3 => Stage::CoolingDown(since),
+            _ => return Err(saved::invalid("stage of an anomaly", stage)),
+        };
+        let episode = Episode {
+            onset: time(from)?,
+            onset_uncertainty: Duration::from_nanos(from.u64()?),
+            last_seen: time(from)?,
+            peak: Sample::new(time(from)?, saved::within(from, "peak", f64::MAX)?),
+            flagged: from.u32()?,
+            verdict: read_verdict(from)?,
+        };
+        let recent = from.u64()?;
+        let mut times = Vec::new();
+        for _ in 0..from.count(8)? {
+            times.push(time(from)?);
+        }
+        let bits = 64 - recent.leading_zeros();
+        if bits > self.config.among || (times.len() as u64) < u64::from(bits) {
+            return Err(saved::invalid("recent flags", recent));
+        }
+        let (quiet, told_p_value) = (from.u32()?, saved::not_negative(from, "p-value")?);
+        let active = Active { stage, episode, recent, times, quiet, told_p_value };
+        Ok(Track { last, active: Some(Box::new(active)) })
+    }
+
+    /// Replaces what is known of one series.
+    pub(crate) fn put(&mut self, id: SeriesId, track: Track) {
+        if id.index() >= self.series.len() {
+            let idle = Track { last: Timestamp::MIN, active: None };
+            self.series.resize(id.index() + 1, idle);
+        }
+        self.series[id.index()] = track;
+    }
+}
+
+fn write_verdict(verdict: &Verdict, out: &mut SnapshotWriter) {
+    out.u8(match verdict.tier {
+        Tier::One => 1,
+        Tier::Two => 2,
+        Tier::Three => 3,
+    });
+    out.u8(match verdict.direction {
+        Direction::None => 0,
+        Direction::Above => 1,
+        Direction::Below => 2,
+    });
+    for value in [verdict.score, verdict.p_value, verdict.expected, verdict.lower, verdict.upper] {
+        out.f64(value);
+    }
+}
+
+/// A flagged verdict; only those become part of an episode.
+fn read_verdict(from: &mut SnapshotReader<'_>) -> Result<Verdict> {
+    let tier = match from.u8()? {
+        1 => Tier::One,
+        2 => Tier::Two,
+        3 => Tier::Three,
+        other => return Err(saved::invalid("tier", other)),
+    };
+    let direction = match from.u8()? {
+        0 => Direction::None,
+        1 => Direction::Above,
+        2 => Direction::Below,
+        other => return Err(saved::invalid("direction", other)),
+    };
+    let score = saved::within(from, "score", f64::MAX)?;
+    let p_value = saved::not_negative(from, "p-value")?;
+    let [expected, lower, upper] = [from.f64()?, from.f64()?, from.f64()?];
+    let state = State::Scored;
+    Ok(Verdict { state, tier, direction, flagged: true, score, p_value, expected, lower, upper })
 }
 
 impl PolicyConfig {

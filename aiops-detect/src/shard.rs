@@ -1,4 +1,4 @@
-//! The state of a bank per shard, so that shards move between processes.
+//! The state of a bank, a watcher or a router per shard, so that shards move between processes.
 
 use aiops_core::{
     Interner, Labels, SeriesId, SeriesKey, Shard, Snapshot, SnapshotError, SnapshotReader,
@@ -9,23 +9,39 @@ use crate::{DetectorBank, Error, Result, saved::invalid};
 
 const VERSION: u16 = 1;
 
-fn kind(bank: &dyn DetectorBank) -> String {
-    format!("detect:{}", bank.name())
+/// State that is kept per series and moves with its shard.
+pub(crate) trait PerSeriesState {
+    /// What a snapshot of it calls itself.
+    fn kind(&self) -> String;
+    /// Writes one series.
+    fn save(&self, id: SeriesId, out: &mut SnapshotWriter);
+    /// Replaces one series; on an error the series may be half loaded and is released by the caller.
+    fn load(&mut self, id: SeriesId, from: &mut SnapshotReader<'_>) -> Result<()>;
+    /// Forgets series.
+    fn release(&mut self, ids: &[SeriesId]);
+}
+
+impl PerSeriesState for dyn DetectorBank + '_ {
+    fn kind(&self) -> String {
+        format!("detect:{}", self.name())
+    }
+
+    fn save(&self, id: SeriesId, out: &mut SnapshotWriter) {
+        DetectorBank::save(self, id, out);
+    }
+
+    fn load(&mut self, id: SeriesId, from: &mut SnapshotReader<'_>) -> Result<()> {
+        DetectorBank::load(self, id, from)
+    }
+
+    fn release(&mut self, ids: &[SeriesId]) {
+        DetectorBank::release(self, ids);
+    }
 }
 
 /// Everything that `bank` learnt about the series of one shard, with their keys.
 pub fn snapshot_shard(bank: &dyn DetectorBank, interner: &Interner, shard: Shard) -> Vec<u8> {
-    let mut out = SnapshotWriter::new();
-    let ids = of_shard(interner, shard);
-    out.u64(ids.len() as u64);
-    for id in ids {
-        let key = interner.key(id).expect("ids of the shard come from the interner");
-        write_key(key, &mut out);
-        let mut state = SnapshotWriter::new();
-        bank.save(id, &mut state);
-        out.bytes(&state.finish());
-    }
-    Snapshot::new(&kind(bank), VERSION, out.finish()).to_bytes()
+    snapshot(bank, interner, shard)
 }
 
 /// Replaces what `bank` knows about the series of one shard by a snapshot, and returns how many series
@@ -41,7 +57,39 @@ pub fn restore_shard(
     bytes: &[u8],
     now: Timestamp,
 ) -> Result<usize> {
-    let snapshot = Snapshot::from_bytes(bytes, &kind(bank), VERSION)?;
+    restore(bank, interner, shard, bytes, now)
+}
+
+pub(crate) fn snapshot<S: PerSeriesState + ?Sized>(
+    state: &S,
+    interner: &Interner,
+    shard: Shard,
+) -> Vec<u8> {
+    let mut out = SnapshotWriter::new();
+    let ids = of_shard(interner, shard);
+    out.u64(ids.len() as u64);
+    for id in ids {
+        let key = interner.key(id).expect("ids of the shard come from the interner");
+        write_key(key, &mut out);
+        out.bytes(&saved_series(state, id));
+    }
+    Snapshot::new(&state.kind(), VERSION, out.finish()).to_bytes()
+}
+
+fn saved_series<S: PerSeriesState + ?Sized>(state: &S, id: SeriesId) -> Vec<u8> {
+    let mut out = SnapshotWriter::new();
+    state.save(id, &mut out);
+    out.finish()
+}
+
+pub(crate) fn restore<S: PerSeriesState + ?Sized>(
+    state: &mut S,
+    interner: &mut Interner,
+    shard: Shard,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<usize> {
+    let snapshot = Snapshot::from_bytes(bytes, &state.kind(), VERSION)?;
     let mut reader = SnapshotReader::new(snapshot.payload());
     // All is read before anything changes.
     let mut series = Vec::new();
@@ -53,37 +101,33 @@ pub fn restore_shard(
         series.push((key, reader.bytes()?));
     }
     reader.end()?;
-    let mut before: Vec<(SeriesId, Vec<u8>)> = Vec::new();
     let held = of_shard(interner, shard);
-    for id in held {
-        let mut state = SnapshotWriter::new();
-        bank.save(id, &mut state);
-        before.push((id, state.finish()));
-    }
-    let outcome = replace(bank, interner, &before, &series, now);
+    let before: Vec<(SeriesId, Vec<u8>)> =
+        held.into_iter().map(|id| (id, saved_series(state, id))).collect();
+    let outcome = replace(state, interner, &before, &series, now);
     if outcome.is_err() {
-        for (id, state) in &before {
-            bank.load(*id, &mut SnapshotReader::new(state))?;
+        for (id, bytes) in &before {
+            state.load(*id, &mut SnapshotReader::new(bytes))?;
         }
     }
     outcome.map(|()| series.len())
 }
 
-fn replace(
-    bank: &mut dyn DetectorBank,
+fn replace<S: PerSeriesState + ?Sized>(
+    state: &mut S,
     interner: &mut Interner,
     before: &[(SeriesId, Vec<u8>)],
     series: &[(SeriesKey, &[u8])],
     now: Timestamp,
 ) -> Result<()> {
     let held: Vec<SeriesId> = before.iter().map(|(id, _)| *id).collect();
-    bank.release(&held);
-    for (key, state) in series {
+    state.release(&held);
+    for (key, bytes) in series {
         let id = interner.intern(key, now)?;
-        let mut reader = SnapshotReader::new(state);
-        let loaded = bank.load(id, &mut reader).and_then(|()| Ok(reader.end()?));
+        let mut reader = SnapshotReader::new(bytes);
+        let loaded = state.load(id, &mut reader).and_then(|()| Ok(reader.end()?));
         if let Err(error) = loaded {
-            bank.release(&[id]);
+            state.release(&[id]);
             return Err(error);
         }
     }

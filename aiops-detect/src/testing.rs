@@ -8,6 +8,7 @@
 
 use aiops_core::{Frame, Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter, Timestamp};
 
+use crate::random::SplitMix;
 use crate::{
     BatchDetector, Detector, DetectorBank, DetectorExt, Fit, Flagged, State, Tally, Verdict,
 };
@@ -19,7 +20,7 @@ pub fn traces() -> Vec<(&'static str, Vec<Sample>)> {
     let regular = |values: Vec<f64>| -> Vec<Sample> {
         values.into_iter().enumerate().map(|(i, v)| Sample::new(at(i), v)).collect()
     };
-    let mut noise = Noise(1);
+    let mut noise = Noise::new(1);
     let noisy: Vec<f64> = (0..600).map(|_| 50.0 + 3.0 * noise.normal()).collect();
     let mut spike = noisy.clone();
     spike[400] = 500.0;
@@ -73,6 +74,8 @@ pub fn check_detector<D: Detector>(make: impl Fn() -> D) {
                 "{name}[{i}]: update is assess, then learn, with the same verdict"
             );
             check_verdict(&assessed, &format!("{name}[{i}]"));
+            let sure = detector.confidence();
+            assert!((0.0..=1.0).contains(&sure), "{name}[{i}]: confidence {sure}");
             assert_eq!(
                 assessed.state == State::Late,
                 sample.time <= clock,
@@ -186,11 +189,49 @@ pub fn check_bank<B: DetectorBank, D: Detector>(
     assert!(make_bank().update(&batch, &mut short, &mut Vec::new()).is_err(), "columns must fit");
 }
 
+/// Checks the contract of a [`DetectorBank`] that has no twin: what is counted, that batches of any
+/// size give the same, sweeps, release and restore.
+///
+/// # Panics
+/// When the contract is broken; the message names the rule.
+pub fn check_bank_alone<B: DetectorBank>(make: impl Fn() -> B) {
+    let mut rows = Vec::new();
+    for (i, (_, trace)) in traces().into_iter().enumerate() {
+        rows.extend(trace.into_iter().enumerate().map(|(step, sample)| (step, i, sample)));
+    }
+    rows.sort_by_key(|(step, i, _)| (*step, *i));
+    let run = |size: usize| {
+        let (mut bank, mut all, mut total) = (make(), Vec::new(), Tally::default());
+        for chunk in rows.chunks(size) {
+            let ids: Vec<_> = chunk.iter().map(|(_, i, _)| SeriesId(*i as u32 * 37)).collect();
+            let times: Vec<_> = chunk.iter().map(|(.., sample)| sample.time).collect();
+            let values: Vec<_> = chunk.iter().map(|(.., sample)| sample.value).collect();
+            let batch = SampleBatch::new(&ids, &times, &values).expect("equal columns");
+            let (mut scores, mut flagged) = (vec![f64::NAN; chunk.len()], Vec::new());
+            total += bank.update(&batch, &mut scores, &mut flagged).expect("columns fit");
+            let sane = |s: &f64| s.is_finite() && *s >= 0.0;
+            assert!(scores.iter().all(sane), "scores are finite and not negative");
+            flagged.iter().for_each(|f| check_verdict(&f.verdict, "flagged"));
+            let in_order = flagged.windows(2).all(|pair| pair[0].row < pair[1].row);
+            assert!(in_order, "flagged rows come in the order of the batch");
+            all.extend(scores);
+        }
+        assert_eq!(total.rows(), rows.len() as u64, "every row is counted");
+        (all, total)
+    };
+    let whole = run(rows.len());
+    for size in [1, 7, 512] {
+        assert_eq!(run(size), whole, "batches of {size} give the same");
+    }
+    check_sweeps(&make);
+    check_release_and_restore(&make);
+}
+
 /// A sweep means the same as a batch of all ids in order.
 fn check_sweeps<B: DetectorBank>(make: &impl Fn() -> B) {
     const SERIES: usize = 150;
     let (mut swept, mut batched) = (make(), make());
-    let mut noise = Noise(2);
+    let mut noise = Noise::new(2);
     let ids: Vec<_> = (0..SERIES as u32).map(SeriesId).collect();
     for step in 0..300_i64 {
         let mut values: Vec<f64> = (0..SERIES).map(|_| 10.0 + noise.normal()).collect();
@@ -260,7 +301,7 @@ fn check_release_and_restore<B: DetectorBank>(make: &impl Fn() -> B) {
 /// # Panics
 /// When the contract is broken; the message names the rule.
 pub fn check_batch_detector(config: &dyn Fit, n_series: usize) {
-    let mut noise = Noise(3);
+    let mut noise = Noise::new(3);
     let steps = 400;
     let mut values = vec![0.0; n_series * steps];
     for step in 0..steps {
@@ -337,21 +378,17 @@ fn frame(values: &[f64], n_series: usize) -> Frame {
 
 /// A small generator of standard normal numbers, so that this module needs no dependency.
 #[derive(Debug, Clone)]
-pub struct Noise(u64);
+pub struct Noise(SplitMix);
 
 impl Noise {
     /// Starts at a seed.
     pub fn new(seed: u64) -> Self {
-        Noise(seed)
+        Noise(SplitMix(seed))
     }
 
     /// Uniform between 0 and 1 (SplitMix64).
     pub fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        self.0.uniform()
     }
 
     /// Standard normal (Box-Muller).

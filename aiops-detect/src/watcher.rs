@@ -1,10 +1,14 @@
 //! [`Watcher`]: samples in, anomalies out. A bank and a policy, wired.
 
 use aiops_core::{
-    Anomaly, Interner, MetricKind, SampleBatch, SeriesId, SeriesKey, Timestamp, report, telemetry,
+    Anomaly, Interner, MetricKind, SampleBatch, SeriesId, SeriesKey, Shard, SnapshotReader,
+    SnapshotWriter, Timestamp, report, telemetry,
 };
 
-use crate::{Change, DetectorBank, Episode, Flagged, Policy, Result, Tally};
+use crate::{
+    Change, DetectorBank, Episode, Flagged, Policy, Result, Tally,
+    shard::{self, PerSeriesState},
+};
 
 /// Something to tell about the anomaly of one series.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,6 +127,41 @@ impl Watcher {
             .collect()
     }
 
+    /// Everything that bank and policy know about the series of one shard.
+    pub fn snapshot_shard(&self, interner: &Interner, shard: Shard) -> Vec<u8> {
+        shard::snapshot(self, interner, shard)
+    }
+
+    /// Replaces what is known about the series of one shard, and returns how many series came. They
+    /// continue bit for bit, anomalies that are open included.
+    ///
+    /// # Errors
+    /// As [`restore_shard`](crate::restore_shard); the watcher is then as it was.
+    pub fn restore_shard(
+        &mut self,
+        interner: &mut Interner,
+        shard: Shard,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<usize> {
+        shard::restore(self, interner, shard, bytes, now)
+    }
+
+    /// The kind of a metric, as this watcher was told to find it.
+    pub(crate) fn kind(&self, key: &SeriesKey) -> MetricKind {
+        (self.kind_of)(key)
+    }
+
+    /// The anomaly of a series that is open or ended lately.
+    pub(crate) fn anomaly_of(&self, id: SeriesId, interner: &Interner) -> Option<Anomaly> {
+        Some(self.anomaly(id, self.policy.episode(id)?, interner.key(id)?))
+    }
+
+    /// The flagged rows of the last batch, to be marked.
+    pub(crate) fn flagged_mut(&mut self) -> &mut Vec<Flagged> {
+        &mut self.flagged
+    }
+
     /// Forgets these series, in the bank and in the policy.
     pub fn release(&mut self, ids: &[SeriesId]) {
         self.bank.release(ids);
@@ -196,6 +235,28 @@ impl Watcher {
             detector: self.bank.name().to_owned(),
             reasons: vec![self.bank.explain(id, episode.peak, &episode.verdict)],
         }
+    }
+}
+
+impl PerSeriesState for Watcher {
+    fn kind(&self) -> String {
+        format!("watch:{}", self.bank.name())
+    }
+
+    fn save(&self, id: SeriesId, out: &mut SnapshotWriter) {
+        self.policy.save(id, out);
+        self.bank.save(id, out);
+    }
+
+    fn load(&mut self, id: SeriesId, from: &mut SnapshotReader<'_>) -> Result<()> {
+        let track = self.policy.read(from)?;
+        self.bank.load(id, from)?;
+        self.policy.put(id, track);
+        Ok(())
+    }
+
+    fn release(&mut self, ids: &[SeriesId]) {
+        Watcher::release(self, ids);
     }
 }
 

@@ -331,6 +331,10 @@ impl Detector for Surprise {
         self.calibrator.p_value(score).unwrap_or(1.0)
     }
 
+    fn confidence(&self) -> f64 {
+        if self.is_warm() { self.calibrator.confidence() } else { 0.0 }
+    }
+
     fn save(&self, out: &mut SnapshotWriter) {
         out.u64(self.seen);
         out.i64(self.last.as_nanos());
