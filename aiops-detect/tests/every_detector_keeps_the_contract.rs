@@ -5,6 +5,7 @@ use aiops_detect::{
     testing::{check_bank, check_detector},
     tier1::{EwmaConfig, GuardConfig, RobustConfig},
     tier2::SurpriseConfig,
+    tier3::{HalfSpaceTreesConfig, RandomCutForestConfig},
 };
 
 #[test]
@@ -47,4 +48,33 @@ fn calibrated() {
     };
     check_detector(make);
     check_bank(|| PerSeries::new(Tier::One, 4_096, make), make, 0.0);
+}
+
+#[test]
+fn random_cut_forest() {
+    for config in [
+        RandomCutForestConfig::default(),
+        RandomCutForestConfig { shingle: 1, trees: 3, sample: 16, ..Default::default() },
+    ] {
+        let make = || config.clone().build().unwrap();
+        check_detector(make);
+        let (bytes, fresh) = (config.bytes_per_series(), make());
+        check_bank(
+            || {
+                PerSeries::new(Tier::Three, bytes, {
+                    let fresh = fresh.clone();
+                    move || fresh.clone()
+                })
+            },
+            make,
+            0.0,
+        );
+    }
+}
+
+#[test]
+fn half_space_trees() {
+    let make = || HalfSpaceTreesConfig { window: 60, ..Default::default() }.build().unwrap();
+    check_detector(make);
+    check_bank(|| PerSeries::new(Tier::Three, 42_000, make), make, 0.0);
 }

@@ -8,6 +8,7 @@ use aiops_detect::{
     testing::Noise,
     tier1::{EwmaConfig, GuardConfig, RobustConfig},
     tier2::SurpriseConfig,
+    tier3::{HalfSpaceTreesConfig, RandomCutForestConfig},
 };
 use proptest::prelude::*;
 
@@ -20,6 +21,10 @@ fn detectors() -> Vec<Box<dyn Detector>> {
         Box::new(robust),
         Box::new(calibrated),
         Box::new(SurpriseConfig::default().build().unwrap()),
+        Box::new(RandomCutForestConfig { trees: 3, ..Default::default() }.build().unwrap()),
+        Box::new(
+            HalfSpaceTreesConfig { window: 40, trees: 3, ..Default::default() }.build().unwrap(),
+        ),
     ]
 }
 

@@ -8,7 +8,7 @@ use aiops_detect::{
     testing::Noise,
     tier1::GuardConfig,
     tier2::SurpriseConfig,
-    tier3::{IsolationForestConfig, PackedForest, PackedNode, PcaConfig},
+    tier3::{IsolationForestConfig, PackedForest, PackedNode, PcaConfig, RandomCutForestConfig},
 };
 
 use crate::{
@@ -28,6 +28,12 @@ pub(crate) const ROWS: &[SpeedRow] = &[
         unit: Unit::PerSecond("rows/s"),
         baseline_is: "the same packed table walked one row and one tree at a time",
         measure: isolation_forest,
+    },
+    SpeedRow {
+        id: "rcf",
+        unit: Unit::PerSecond("samples/s"),
+        baseline_is: "none: judging and learning in a forest of the default size",
+        measure: random_cut_forest,
     },
     SpeedRow {
         id: "surprise",
@@ -183,8 +189,18 @@ fn surprise_bank() -> Result<PerSeries<aiops_detect::tier2::Surprise>> {
 }
 
 fn surprise(quick: bool) -> Result<Measured> {
-    let rows = if quick { 50_000 } else { 500_000 };
-    let mut bank = surprise_bank()?;
+    one_series(surprise_bank()?, if quick { 50_000 } else { 500_000 })
+}
+
+fn random_cut_forest(quick: bool) -> Result<Measured> {
+    let config = RandomCutForestConfig::default();
+    let (bytes, fresh) = (config.bytes_per_series(), config.build()?);
+    let bank = PerSeries::new(Tier::Three, bytes, move || fresh.clone());
+    one_series(bank, if quick { 10_000 } else { 100_000 })
+}
+
+/// Samples of one series a second that a bank judges and learns.
+fn one_series(mut bank: impl DetectorBank, rows: usize) -> Result<Measured> {
     let mut noise = Noise::new(2);
     let values: Vec<f64> = (0..rows).map(|_| 50.0 + noise.normal()).collect();
     let ids = vec![SeriesId(0); rows];

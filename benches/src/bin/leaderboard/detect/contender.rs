@@ -6,7 +6,10 @@ use aiops_detect::{
     testing::Noise,
     tier1::{EwmaConfig, RobustConfig},
     tier2::{HindsightConfig, SurpriseConfig},
-    tier3::{IsolationForestConfig, PcaConfig},
+    tier3::{
+        EmpiricalTailsConfig, HalfSpaceTreesConfig, IsolationForestConfig, PcaConfig,
+        RandomCutForestConfig, TailRule,
+    },
 };
 
 use super::{Entrant, Failure, data::Series};
@@ -90,6 +93,18 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         run: |series| Ok(streaming(EwmaConfig::default().build()?, series)),
     },
     Contender {
+        id: "random-cut-forest",
+        metrics: Metrics::One,
+        usual: true,
+        run: |series| Ok(streaming(RandomCutForestConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "half-space-trees",
+        metrics: Metrics::One,
+        usual: true,
+        run: |series| Ok(streaming(HalfSpaceTreesConfig::default().build()?, series)),
+    },
+    Contender {
         id: "default-multi",
         metrics: Metrics::Several,
         usual: true,
@@ -100,6 +115,18 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         metrics: Metrics::Several,
         usual: true,
         run: |series| several(&IsolationForestConfig::default(), series),
+    },
+    Contender {
+        id: "ecod",
+        metrics: Metrics::Several,
+        usual: true,
+        run: |series| several(&EmpiricalTailsConfig { rule: TailRule::Ecod }, series),
+    },
+    Contender {
+        id: "copod",
+        metrics: Metrics::Several,
+        usual: true,
+        run: |series| several(&EmpiricalTailsConfig { rule: TailRule::Copod }, series),
     },
 ];
 
