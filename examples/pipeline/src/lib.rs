@@ -3,7 +3,7 @@
 //! ```text
 //! row of the recording
 //!   -> observe    counters as rates, canonical units, dense ids
-//!   -> detect     two banks; flagged samples become anomalies, anomalies become alerts
+//!   -> detect     a router over two banks; flagged samples become anomalies and alerts
 //!   -> correlate  with recorded alerts and changes: few incidents, each decision explained
 //!   -> rank       services and changes by probability, with evidence
 //!   -> act        runbook, plan, approval, dry run, verification, audit record
@@ -127,9 +127,9 @@ fn tell(
     let shown = |story: &&IncidentStory| story.incident.shown_at.is_some();
     let funnel = Funnel {
         series: observe.infos.len() as u64,
-        samples: detect.tallies[0].scored + detect.tallies[0].warming_up,
-        flagged: detect.tallies.iter().map(|tally| tally.flagged).sum(),
-        stretches: detect.stretches,
+        samples: detect.samples().0,
+        flagged: detect.samples().1,
+        stretches: detect.stretches(),
         anomalies: detect.anomalies.len() as u64,
         detector_alerts: detect.anomalies.len() as u64,
         recorded_alerts: recording.alerts.len() as u64,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aiops_act::Library;
+use aiops_core::Prefer;
 use aiops_pipeline::recording::{Recording, Truth};
 use aiops_pipeline::story::Story;
 use aiops_pipeline::{
@@ -57,11 +58,20 @@ struct SettingsArgs {
     /// JSON file with settings; what it leaves out keeps its default.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// Which mistake is worse, in place of a file: fewer_misses (the default), balanced, fewer_pages.
+    #[arg(long, value_name = "MISTAKE", value_parser = preference, conflicts_with = "settings")]
+    prefer: Option<Prefer>,
+}
+
+fn preference(word: &str) -> Result<Prefer, String> {
+    serde_json::from_value(word.into()).map_err(|error| error.to_string())
 }
 
 impl SettingsArgs {
     fn read(&self) -> Result<Settings, Failure> {
-        let Some(file) = &self.settings else { return Ok(Settings::default()) };
+        let Some(file) = &self.settings else {
+            return Ok(Settings::from(self.prefer.unwrap_or_default()));
+        };
         let failed = |error: &dyn std::fmt::Display| Failure {
             message: format!("cannot read settings from {}: {error}", file.display()),
             code: 2,

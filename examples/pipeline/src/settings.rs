@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use aiops_core::AlertRule;
+use aiops_core::{AlertRule, Prefer};
 use aiops_correlate::FunnelConfig;
 use aiops_detect::PolicyConfig;
+use aiops_detect::Tier;
+use aiops_detect::router::{Budget, RouterConfig};
 use aiops_detect::tier1::{EwmaConfig, RobustConfig};
 use aiops_rca::{BayesConfig, ChangeConfig, DefaultConfig, MagnitudeConfig, PrepareConfig};
 use serde::{Deserialize, Serialize};
@@ -22,8 +24,9 @@ pub struct Settings {
     pub robust_policy: PolicyConfig,
     /// When samples that the mean flagged are an anomaly. A large step blinds it after two.
     pub ewma_policy: PolicyConfig,
-    /// Both detectors must see an anomaly begin within this time. Default 30 s.
-    pub agree_within: Duration,
+    /// Who confirms whom. Default: both detectors for every series, since a recording has few, and
+    /// both must see an anomaly begin within 30 s.
+    pub router: RouterConfig,
     /// How an anomaly becomes an alert.
     pub alert_rule: AlertRule,
     /// How alerts become incidents.
@@ -50,7 +53,11 @@ impl Default for Settings {
             ewma: EwmaConfig { warm_up: 120, ..EwmaConfig::default() },
             robust_policy: PolicyConfig { confirm: 4, among: 6, ..PolicyConfig::default() },
             ewma_policy: PolicyConfig { confirm: 2, among: 3, ..PolicyConfig::default() },
-            agree_within: Duration::from_secs(30),
+            router: RouterConfig {
+                wanted: [Tier::Two; 3],
+                budget: Budget::UNLIMITED,
+                ..RouterConfig::default()
+            },
             alert_rule: AlertRule::default(),
             correlate: FunnelConfig::default(),
             rank: rank(),
@@ -58,6 +65,21 @@ impl Default for Settings {
             normal: Duration::from_secs(600),
             rank_every: Duration::from_secs(1),
             act_after: Duration::from_secs(20),
+        }
+    }
+}
+
+impl From<Prefer> for Settings {
+    /// The defaults, with what detection and correlation document for the preference: how far off a
+    /// sample must be to count, and how sure an incident must be to be shown.
+    fn from(prefer: Prefer) -> Self {
+        let default = Settings::default();
+        let min_relative = PolicyConfig::from(prefer).min_relative;
+        Settings {
+            robust_policy: PolicyConfig { min_relative, ..default.robust_policy },
+            ewma_policy: PolicyConfig { min_relative, ..default.ewma_policy },
+            correlate: FunnelConfig::from(prefer),
+            ..default
         }
     }
 }
