@@ -1,0 +1,518 @@
+//! Every stage in a straight line, behind one door: bytes in, incidents out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use aiops_core::{
+    Alert, AlertId, AlertRule, Anomaly, Cause, Depends, Event, EventId, Feedback, Frame, Hops,
+    Incident, IncidentId, MetricKind, Ranking, Said, SeriesHash, SeriesId, SeriesKey, Store,
+    Subject, Timestamp, Topology,
+};
+use aiops_correlate::{
+    Context as Now, Correlator, CorrelatorExt, Decision, Funnel, FunnelConfig, News, Update,
+};
+use aiops_detect::router::{Budget, Router, RouterConfig};
+use aiops_detect::tier1::{EwmaConfig, RobustConfig};
+use aiops_detect::{Change, Noticed, PolicyConfig, Tier, Watcher};
+use aiops_knowledge::topology::{
+    Sighting, SourceKind, TopologyMergeConfig, from_csv, from_document, from_yaml,
+};
+use aiops_knowledge::{FeedbackBook, IncidentMemory, MemoryConfig, Remembered, Similar};
+use aiops_observe::{
+    Inbox, Intake, IntakeAnswer, IntakeRequest, Limits, Normaliser, NormaliserConfig,
+};
+use aiops_rca::{
+    Bayes, Context, DefaultConfig, Experience, ExperienceConfig, MetricInfo, RootCauseAnalyzer,
+};
+
+use crate::journal::{Input, Journal, What};
+use crate::recent::Recent;
+use crate::{Config, Error, Result};
+
+/// How much time before an incident counts as normal.
+const NORMAL: Duration = Duration::from_secs(20 * 60);
+
+/// How many anomalies are kept for rankings.
+const ANOMALIES: usize = 10_000;
+
+/// How far the suspects of an incident may be from its services.
+const HOPS: Hops = Hops::Within(3);
+
+/// A ranking and when it was made.
+#[derive(Debug, Clone)]
+pub struct Ranked {
+    /// When.
+    pub at: Timestamp,
+    /// What it says.
+    pub ranking: Ranking,
+}
+
+/// What a person says about an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The first of the ranked causes was it.
+    RightCause,
+    /// It was not.
+    WrongCause,
+    /// Nothing was wrong.
+    Noise,
+    /// The last of these was a mistake.
+    TakeBack,
+}
+
+/// The stages with their state. Synchronous: whoever drives them says what time it is.
+pub struct Stages {
+    config: Config,
+    journal: Journal,
+    intake: Intake,
+    normaliser: Normaliser,
+    inbox: Inbox,
+    kinds: Arc<RwLock<BTreeMap<SeriesHash, MetricKind>>>,
+    known: BTreeSet<SeriesId>,
+    recent: Recent,
+    router: Router,
+    rule: AlertRule,
+    funnel: Funnel,
+    /// What happened to incidents since the last tick.
+    updates: Vec<Update>,
+    topology: Topology,
+    analyzer: Bayes,
+    alerts: BTreeMap<AlertId, Alert>,
+    events: BTreeMap<EventId, Event>,
+    anomalies: VecDeque<Anomaly>,
+    ranked: BTreeMap<IncidentId, Ranked>,
+    forgot_at: Timestamp,
+    feedback: FeedbackBook,
+    experience: Experience,
+    memory: IncidentMemory,
+}
+
+impl std::fmt::Debug for Stages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (series, incidents) = (self.known.len(), self.funnel.incidents().len());
+        f.debug_struct("Stages").field("series", &series).field("incidents", &incidents).finish()
+    }
+}
+
+impl Stages {
+    /// Builds every stage and reads again what came in before.
+    ///
+    /// # Errors
+    /// When a setting is out of range, or what was kept cannot be read.
+    pub fn open(config: Config, store: Arc<dyn Store>, now: Timestamp) -> Result<Self> {
+        let kinds = Arc::<RwLock<BTreeMap<SeriesHash, MetricKind>>>::default();
+        let normaliser =
+            NormaliserConfig { max_series: config.max_series, ..NormaliserConfig::default() };
+        let topology = topology(config.topology.as_deref(), now)?;
+        let feedback = FeedbackBook::new(store.clone());
+        let memory = MemoryConfig::default().open(store.clone());
+        let mut stages = Stages {
+            journal: Journal::new(store),
+            intake: Intake::new(Limits::default()),
+            normaliser: normaliser.build().map_err(Error::stage("observe"))?,
+            inbox: Inbox::default(),
+            recent: Recent::new(config.step(), config.slots()),
+            router: router(&config, &kinds).map_err(Error::stage("detect"))?,
+            kinds,
+            known: BTreeSet::new(),
+            rule: AlertRule::default(),
+            funnel: FunnelConfig::from(config.prefer).build().map_err(Error::stage("correlate"))?,
+            updates: Vec::new(),
+            topology,
+            analyzer: DefaultConfig::default().build().map_err(Error::stage("rank"))?,
+            alerts: BTreeMap::new(),
+            events: BTreeMap::new(),
+            anomalies: VecDeque::new(),
+            ranked: BTreeMap::new(),
+            forgot_at: now,
+            experience: experience(&feedback, now)?,
+            feedback,
+            memory: memory.map_err(Error::stage("remember"))?,
+            config,
+        };
+        let back = Duration::from_secs(stages.config.recover_hours * 3_600);
+        let began = Input { at: now, what: What::Began {} };
+        stages.journal.keep(std::slice::from_ref(&began))?;
+        for input in stages.journal.since(now, back)? {
+            stages.take(input);
+        }
+        stages.tick(now)?;
+        Ok(stages)
+    }
+
+    /// Takes in a request of a sender. Alerts and changes are durable before it is answered;
+    /// samples are not, the sender has them.
+    pub fn receive(&mut self, request: &IntakeRequest<'_>, now: Timestamp) -> IntakeAnswer {
+        self.inbox.clear();
+        let answer = self.intake.handle(request, now, &mut self.normaliser.sink(&mut self.inbox));
+        let detected = match self.detect(now) {
+            Ok(detected) => detected,
+            Err(error) => {
+                eprintln!("detection failed and goes on without this body: {error}");
+                Vec::new()
+            }
+        };
+        let events = self.inbox.events.drain(..).map(|event| What::Event(Box::new(event)));
+        let alerts = self.inbox.alerts.drain(..).chain(detected);
+        let alerts = alerts.map(|alert| What::Alert(Box::new(alert)));
+        let inputs: Vec<Input> = events.chain(alerts).map(|what| Input { at: now, what }).collect();
+        if let Err(error) = self.journal.keep(&inputs) {
+            // Not acknowledged, so it will be sent again.
+            eprintln!("not acknowledged: {error}");
+            return IntakeAnswer::busy(5);
+        }
+        inputs.into_iter().for_each(|input| self.take(input));
+        answer
+    }
+
+    fn detect(&mut self, now: Timestamp) -> aiops_detect::Result<Vec<Alert>> {
+        let batch = self.inbox.batch();
+        for &id in batch.ids() {
+            if self.known.insert(id)
+                && let (Some(hash), Some(info)) =
+                    (self.normaliser.hash(id), self.normaliser.info(id))
+            {
+                let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
+                kinds.insert(hash, info.kind);
+            }
+        }
+        self.recent.push(&batch);
+        let mut noticed = Vec::new();
+        self.router.process(&batch, self.normaliser.interner(), &mut noticed)?;
+        let mut alerts = Vec::new();
+        for Noticed { change, anomaly, .. } in noticed {
+            let mut alert = self.rule.alert(&anomaly, now);
+            alert.ends_at = (change == Change::Ended).then_some(anomaly.last_seen);
+            alerts.push(alert);
+            self.anomalies
+                .retain(|known| known.series != anomaly.series || known.onset != anomaly.onset);
+            self.anomalies.push_back(anomaly);
+            if self.anomalies.len() > ANOMALIES {
+                self.anomalies.pop_front();
+            }
+        }
+        Ok(alerts)
+    }
+
+    fn take(&mut self, input: Input) {
+        self.funnel.advance(input.at, &self.topology, &mut self.updates);
+        let context = Now::new(input.at, &self.topology);
+        match input.what {
+            What::Alert(alert) => {
+                self.funnel.ingest(&alert, &context);
+                self.alerts.insert(alert.id, *alert);
+            }
+            What::Event(event) => {
+                self.funnel.observe(&event, &context);
+                self.events.insert(event.id, *event);
+            }
+            What::Began {} => {}
+        }
+        // What needs no time is done at once: a critical alert of a new kind is shown now.
+        self.funnel.advance(input.at, &self.topology, &mut self.updates);
+    }
+
+    /// Does what time alone brings about: holds that end, rankings that are due, incidents that
+    /// are over and remembered, series that fell silent and are forgotten.
+    ///
+    /// # Errors
+    /// When a ranking or the store fails; the next tick tries again.
+    pub fn tick(&mut self, now: Timestamp) -> Result<()> {
+        self.funnel.advance(now, &self.topology, &mut self.updates);
+        let every = Duration::from_secs(self.config.rank_every_seconds);
+        for incident in self.shown() {
+            let live = incident.state.is_live() && incident.resolved_at.is_none();
+            let due = self.ranked.get(&incident.id).is_none_or(|r| now.since(r.at) >= every);
+            if live && due {
+                let ranking = self.rank(&incident, now)?;
+                self.ranked.insert(incident.id, Ranked { at: now, ranking });
+            }
+        }
+        for update in std::mem::take(&mut self.updates) {
+            if matches!(update.news, News::Resolved | News::Closed) {
+                self.remember(update.incident)?;
+            }
+        }
+        self.forget(now);
+        let silent = self.normaliser.evict_idle(now, Duration::from_secs(3_600));
+        if !silent.is_empty() {
+            self.router.release(&silent);
+            self.recent.release(&silent);
+            silent.iter().for_each(|id| {
+                self.known.remove(id);
+            });
+            self.normaliser.reuse(&silent);
+        }
+        Ok(())
+    }
+
+    /// Forgets, once an hour, what correlation has forgotten: alerts, changes and rankings of
+    /// incidents that ended long ago.
+    fn forget(&mut self, now: Timestamp) {
+        if now.since(self.forgot_at) < Duration::from_secs(3_600) {
+            return;
+        }
+        self.forgot_at = now;
+        let kept = Duration::from_secs(self.config.recover_hours * 3_600);
+        self.alerts.retain(|id, _| self.funnel.decision(*id).is_some());
+        self.ranked.retain(|id, _| self.funnel.incident(*id).is_some());
+        self.events.retain(|_, event| now.since(event.starts_at) <= kept);
+        self.anomalies.retain(|anomaly| now.since(anomaly.last_seen) <= kept);
+    }
+
+    fn rank(&self, incident: &Incident, now: Timestamp) -> Result<Ranking> {
+        let suspects = self.suspects(incident);
+        let rows: Vec<(SeriesId, SeriesKey)> = self
+            .normaliser
+            .series()
+            .filter(|(_, key, _)| key.service().is_some_and(|s| suspects.contains(s)))
+            .map(|(id, key, _)| (id, key.clone()))
+            .collect();
+        let of_ours = |anomaly: &&Anomaly| {
+            anomaly.series.service().is_some_and(|s| incident.services.contains(s))
+                && anomaly.onset >= incident.onset
+        };
+        let seen = self.anomalies.iter().filter(of_ours).map(|anomaly| anomaly.onset).min();
+        let began = seen.unwrap_or(incident.onset);
+        let failed = Error::stage("rank");
+        let window = self.recent.frame(&rows, began - NORMAL, now);
+        let window = window.map_err(Error::stage("rank"))?;
+        let infos: Vec<MetricInfo> = rows
+            .iter()
+            .map(|(id, key)| match self.normaliser.info(*id) {
+                Some(info) => MetricInfo { harm: info.harm, ..MetricInfo::of(key, info.kind) },
+                None => MetricInfo::of(key, MetricKind::default()),
+            })
+            .collect();
+        let slack = self.config.step() * 2;
+        let near = |anomaly: &&Anomaly| anomaly.onset + slack >= began;
+        let anomalies: Vec<Anomaly> = self.anomalies.iter().filter(near).cloned().collect();
+        let changes: Vec<Event> =
+            self.events.values().filter(|event| event.starts_at <= now).cloned().collect();
+        let context = Context {
+            anomalies: &anomalies,
+            changes: &changes,
+            experience: Some(&self.experience),
+            incident: Some(incident.id),
+            ..Context::new(&window, &infos, &self.topology, began).map_err(Error::stage("rank"))?
+        };
+        self.analyzer.rank(&context).map_err(failed)
+    }
+
+    /// The services of an incident and those near them; all that are known where the topology does
+    /// not know them.
+    fn suspects(&self, incident: &Incident) -> BTreeSet<String> {
+        let mut suspects: BTreeSet<String> = incident.services.clone();
+        for service in &incident.services {
+            let Some(node) = self.topology.node_id(service) else { continue };
+            for way in [Depends::Dependencies, Depends::Dependents] {
+                let closure = self.topology.closure(node, way, HOPS);
+                let names = closure.reached().iter().filter_map(|r| self.topology.name(r.node));
+                suspects.extend(names.map(str::to_owned));
+            }
+        }
+        suspects
+    }
+
+    fn remember(&mut self, id: IncidentId) -> Result<()> {
+        let Some(remembered) = self.as_remembered(id) else { return Ok(()) };
+        self.memory.remember(remembered).map_err(Error::stage("remember"))
+    }
+
+    fn as_remembered(&self, id: IncidentId) -> Option<Remembered> {
+        let incident = self.funnel.incident(id)?;
+        let alerts: Vec<Alert> = self.alerts_of(&incident);
+        let events: Vec<Event> =
+            incident.events.iter().filter_map(|id| self.events.get(id)).cloned().collect();
+        let ranking = self.ranked.get(&id).map(|ranked| &ranked.ranking);
+        let mut remembered = Remembered::of(&incident, &alerts, &events, ranking);
+        if let Some(known) = self.memory.get(id).filter(|known| known.confirmed) {
+            remembered.tried.clone_from(&known.tried);
+            if let Some(cause) = &known.cause {
+                remembered.confirm(cause.clone());
+            }
+        }
+        Some(remembered)
+    }
+
+    /// Records what a person says about an incident. From then on rankings count it.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when there is no such incident or nothing to answer; when the store fails.
+    pub fn answer(
+        &mut self,
+        id: IncidentId,
+        verdict: Verdict,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        let unknown = |reason: &str| Error::Unknown { reason: format!("incident {id} {reason}") };
+        if self.funnel.incident(id).is_none() {
+            return Err(unknown("is not known"));
+        }
+        let subject = Subject::Incident(id);
+        let first = self.ranked.get(&id).and_then(|ranked| ranked.ranking.top());
+        let first = first.map(|top| top.cause.clone());
+        let cause = || first.clone().ok_or_else(|| unknown("has no ranked cause yet"));
+        let said = match verdict {
+            Verdict::RightCause => Said::TrueCause { cause: cause()? },
+            Verdict::WrongCause => Said::WrongCause { cause: cause()? },
+            Verdict::Noise => Said::Noise,
+            Verdict::TakeBack => {
+                let last = self.feedback.about(subject).map_err(Error::stage("feedback"))?.pop();
+                let last = last.ok_or_else(|| unknown("has no answer to take back"))?;
+                let undone = self.feedback.undo(last.id, by, now);
+                undone.map_err(Error::stage("feedback"))?;
+                self.experience = experience(&self.feedback, now)?;
+                return Ok(());
+            }
+        };
+        let confirmed: Option<Cause> = match &said {
+            Said::TrueCause { cause } => Some(cause.clone()),
+            _ => None,
+        };
+        let remark = Feedback::new(subject, said, by, now);
+        self.feedback.record(&remark).map_err(Error::stage("feedback"))?;
+        self.experience = experience(&self.feedback, now)?;
+        if let (Some(cause), Some(mut remembered)) = (confirmed, self.as_remembered(id)) {
+            remembered.confirm(cause);
+            self.memory.remember(remembered).map_err(Error::stage("remember"))?;
+        }
+        Ok(())
+    }
+
+    /// Incidents that people can see, the latest first.
+    pub fn shown(&self) -> Vec<Incident> {
+        let mut shown = self.funnel.shown();
+        shown.sort_by_key(|incident| std::cmp::Reverse((incident.shown_at, incident.id)));
+        shown
+    }
+
+    /// An incident by its id, held and merged ones too.
+    pub fn incident(&self, id: IncidentId) -> Option<Incident> {
+        self.funnel.incident(id)
+    }
+
+    /// The last ranking of an incident.
+    pub fn ranked(&self, id: IncidentId) -> Option<&Ranked> {
+        self.ranked.get(&id)
+    }
+
+    /// The alerts of an incident, each once.
+    pub fn alerts_of(&self, incident: &Incident) -> Vec<Alert> {
+        incident.alerts.iter().filter_map(|id| self.alerts.get(id)).cloned().collect()
+    }
+
+    /// Every decision about the alerts of an incident, suppressed ones too, with the alert.
+    pub fn decisions(&self, id: IncidentId) -> Vec<(Decision, Option<&Alert>)> {
+        let decisions = self.funnel.decisions(id).into_iter();
+        decisions
+            .map(|decision| (self.alerts.get(&decision.alert), decision))
+            .map(|(alert, decision)| (decision, alert))
+            .collect()
+    }
+
+    /// A change by its id.
+    pub fn event(&self, id: EventId) -> Option<&Event> {
+        self.events.get(&id)
+    }
+
+    /// Past incidents that resemble one.
+    pub fn similar(&self, id: IncidentId) -> Vec<Similar<'_>> {
+        self.as_remembered(id).map(|asked| self.memory.similar(&asked, 3)).unwrap_or_default()
+    }
+
+    /// What people said of an incident.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn answers(&self, id: IncidentId) -> Result<Vec<Feedback>> {
+        self.feedback.about(Subject::Incident(id)).map_err(Error::stage("feedback"))
+    }
+
+    /// The course of the series that were abnormal in an incident, the first `limit` of them.
+    ///
+    /// # Errors
+    /// Never for an incident of this service; the frame says otherwise.
+    pub fn charts(&self, incident: &Incident, now: Timestamp, limit: usize) -> Result<Frame> {
+        let ours = |anomaly: &&Anomaly| {
+            anomaly.series.service().is_some_and(|s| incident.services.contains(s))
+                && anomaly.last_seen >= incident.onset
+        };
+        let mut rows: Vec<(SeriesId, SeriesKey)> = Vec::new();
+        for anomaly in self.anomalies.iter().filter(ours) {
+            let id = self.normaliser.interner().get(anomaly.series.hash());
+            if let Some(id) = id.filter(|id| rows.iter().all(|(known, _)| known != id)) {
+                rows.push((id, anomaly.series.clone()));
+            }
+        }
+        rows.truncate(limit);
+        let to = incident.resolved_at.map_or(now, |end| (end + NORMAL / 4).min(now));
+        let frame = self.recent.frame(&rows, incident.onset - NORMAL / 2, to);
+        frame.map_err(Error::stage("charts"))
+    }
+
+    /// How many series are watched.
+    pub fn series(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Who depends on whom.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+}
+
+/// Two detectors that fail in different ways, and both must see an anomaly begin.
+fn router(
+    config: &Config,
+    kinds: &Arc<RwLock<BTreeMap<SeriesHash, MetricKind>>>,
+) -> aiops_detect::Result<Router> {
+    let kind_of = |kinds: Arc<RwLock<BTreeMap<SeriesHash, MetricKind>>>| {
+        Box::new(move |key: &SeriesKey| {
+            let kinds = kinds.read().unwrap_or_else(PoisonError::into_inner);
+            kinds.get(&key.hash()).copied().unwrap_or_default()
+        })
+    };
+    let policy = || PolicyConfig::from(config.prefer).build();
+    let robust = RobustConfig::default().build_bank()?;
+    let ewma = EwmaConfig::default().build_bank()?;
+    let agree_within = Duration::from_secs(30).max(config.step() * 4);
+    let wanted = [Tier::Two; 3];
+    let budget = Budget::UNLIMITED;
+    RouterConfig { agree_within, wanted, budget, ..RouterConfig::default() }
+        .build(Watcher::new(Box::new(robust), policy()?, kind_of(kinds.clone())))?
+        .with(Tier::Two, Watcher::new(Box::new(ewma), policy()?, kind_of(kinds.clone())))
+}
+
+fn experience(feedback: &FeedbackBook, now: Timestamp) -> Result<Experience> {
+    let remarks = feedback.standing().map_err(Error::stage("feedback"))?;
+    ExperienceConfig::default().learn(&remarks, now).map_err(Error::stage("rank"))
+}
+
+fn topology(file: Option<&Path>, now: Timestamp) -> Result<Topology> {
+    let mut topology = Topology::new();
+    let Some(file) = file else { return Ok(topology) };
+    let failed = |reason: String| Error::Config { file: file.to_owned(), reason };
+    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    let kind = file.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
+    let sightings: aiops_knowledge::Result<Vec<Sighting>> = match kind {
+        "csv" => from_csv(text.as_bytes()),
+        "yaml" | "yml" => from_yaml(&text),
+        "json" => {
+            let document =
+                serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+            from_document(&document)
+        }
+        _ => return Err(failed("expected a .csv, .yaml or .json file".to_owned())),
+    };
+    let sightings = sightings.map_err(|error| failed(error.to_string()))?;
+    let merge = TopologyMergeConfig::default().build();
+    let mut merge = merge.map_err(|error| failed(error.to_string()))?;
+    merge.saw("file", SourceKind::Declared, sightings, now);
+    merge.apply(&mut topology, now);
+    Ok(topology)
+}

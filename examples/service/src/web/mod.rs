@@ -1,0 +1,296 @@
+//! The network side: senders, the console, the JSON interface, and what the service says of itself.
+
+mod api;
+mod auth;
+mod chart;
+mod console;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use aiops_core::{Clock, IncidentId, Timestamp};
+use aiops_observe::{IntakeAnswer, IntakeRequest};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Form, Path, Request, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Redirect};
+use axum::routing::{get, post};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+
+use crate::{Config, Error, Result, Role, Stages, Verdict};
+use auth::{Auth, COOKIE, Who};
+
+/// Bytes of a body as it came; a longer one is 413.
+const BODY: usize = 16 << 20;
+
+/// What every handler needs.
+struct App {
+    stages: Mutex<Stages>,
+    auth: Auth,
+    clock: Arc<dyn Clock>,
+    metrics: &'static PrometheusHandle,
+}
+
+impl App {
+    /// Works with the stages on a thread that may wait.
+    async fn with<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Stages, Timestamp) -> T + Send + 'static,
+    ) -> T {
+        let app = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut stages = app.stages.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = app.clock.now();
+            work(&mut stages, now)
+        });
+        done.await.expect("a stage panicked, which is a bug, and the process is told to say so")
+    }
+}
+
+/// Serves on `listener` until `stopped`, or until the listener fails. Time passes by `clock`.
+///
+/// # Errors
+/// What the listener reports.
+pub async fn serve(
+    listener: TcpListener,
+    stages: Stages,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let app = Arc::new(App {
+        stages: Mutex::new(stages),
+        auth: Auth::new(&config.tokens)?,
+        clock,
+        metrics: recorder(),
+    });
+    let ticking = tokio::spawn(tick(app.clone()));
+    let seen = Router::new()
+        .route("/", get(incidents))
+        .route("/incidents/{id}", get(incident))
+        .route("/incidents/{id}/answer", post(answer))
+        .route("/api/incidents", get(api_incidents))
+        .route("/api/incidents/{id}", get(api_incident))
+        .route("/metrics", get(metrics))
+        .layer(from_fn_with_state(app.clone(), signed_in));
+    let router = seen
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/sign-in", get(sign_in_page).post(sign_in))
+        .fallback(receive)
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(app);
+    let served = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
+    ticking.abort();
+    Ok(served?)
+}
+
+/// One recorder for a process.
+fn recorder() -> &'static PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    RECORDER.get_or_init(|| {
+        let builder = PrometheusBuilder::new();
+        builder.install_recorder().expect("nobody else in this process records metrics")
+    })
+}
+
+async fn tick(app: Arc<App>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(error) = app.with(|stages, now| stages.tick(now)).await {
+            eprintln!("a tick failed and is repeated: {error}");
+        }
+    }
+}
+
+/// Lets people through that may look; sends the others to sign in.
+async fn signed_in(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response<Body> {
+    match app.auth.who(request.headers()) {
+        Some(who) if who.role >= Role::Viewer => {
+            request.extensions_mut().insert(who);
+            let mut response = next.run(request).await;
+            let headers = response.headers_mut();
+            let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
+                          frame-ancestors 'none'; base-uri 'none'";
+            let policy = header::HeaderValue::from_static(policy);
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+            let no_store = header::HeaderValue::from_static("no-store");
+            headers.insert(header::CACHE_CONTROL, no_store);
+            response
+        }
+        Some(_) => plain(StatusCode::FORBIDDEN, "this token may only send"),
+        None if request.uri().path().starts_with("/api") || request.uri().path() == "/metrics" => {
+            plain(StatusCode::UNAUTHORIZED, "a bearer token is needed")
+        }
+        None if app.auth.is_open() => {
+            plain(StatusCode::FORBIDDEN, "ask for it as localhost or 127.0.0.1")
+        }
+        None => Redirect::to("/sign-in").into_response(),
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+    (status, text.into()).into_response()
+}
+
+type Asking = axum::Extension<Who>;
+
+async fn incidents(State(app): State<Arc<App>>) -> Html<String> {
+    Html(app.with(|stages, now| console::incidents(stages, now)).await)
+}
+
+async fn incident(
+    State(app): State<Arc<App>>,
+    axum::Extension(who): Asking,
+    Path(id): Path<String>,
+) -> Response<Body> {
+    let Ok(id) = id.parse::<IncidentId>() else {
+        return plain(StatusCode::NOT_FOUND, "no such incident");
+    };
+    let key = (who.role >= Role::Approver).then(|| app.auth.form_key(&who));
+    match app.with(move |stages, now| console::incident(stages, id, key.as_deref(), now)).await {
+        Ok(page) => Html(page).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &Error) -> Response<Body> {
+    match error {
+        Error::Unknown { reason } => plain(StatusCode::NOT_FOUND, reason.clone()),
+        error => {
+            eprintln!("a request failed: {error}");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    verdict: Verdict,
+    key: String,
+}
+
+async fn answer(
+    State(app): State<Arc<App>>,
+    axum::Extension(who): Asking,
+    Path(id): Path<String>,
+    Form(given): Form<Answer>,
+) -> Response<Body> {
+    if who.role < Role::Approver {
+        return plain(StatusCode::FORBIDDEN, "this token may look, not answer");
+    }
+    if given.key != app.auth.form_key(&who) {
+        return plain(
+            StatusCode::FORBIDDEN,
+            "the form is too old; go back and load the page again",
+        );
+    }
+    let Ok(id) = id.parse::<IncidentId>() else {
+        return plain(StatusCode::NOT_FOUND, "no such incident");
+    };
+    let by = who.name;
+    match app.with(move |stages, now| stages.answer(id, given.verdict, &by, now)).await {
+        Ok(()) => Redirect::to(&format!("/incidents/{id}")).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn api_incidents(State(app): State<Arc<App>>) -> Response<Body> {
+    axum::Json(app.with(|stages, _| api::incidents(stages)).await).into_response()
+}
+
+async fn api_incident(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response<Body> {
+    let Ok(id) = id.parse::<IncidentId>() else {
+        return plain(StatusCode::NOT_FOUND, "no such incident");
+    };
+    match app.with(move |stages, _| api::incident(stages, id)).await {
+        Ok(document) => axum::Json(document).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
+    app.with(|stages, _| {
+        aiops_core::telemetry::level("aiops_service_series", stages.series() as f64);
+        aiops_core::telemetry::level("aiops_service_incidents", stages.shown().len() as f64);
+    })
+    .await;
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (kind, app.metrics.render()).into_response()
+}
+
+async fn sign_in_page() -> Html<String> {
+    Html(console::sign_in(None))
+}
+
+#[derive(Deserialize)]
+struct SignIn {
+    token: String,
+}
+
+async fn sign_in(State(app): State<Arc<App>>, Form(given): Form<SignIn>) -> Response<Body> {
+    let now = app.clock.now();
+    if !app.auth.may_try(now) {
+        return plain(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens; wait a minute");
+    }
+    let token = given.token.trim();
+    if app.auth.of_token(token).is_none_or(|who| who.role < Role::Viewer) {
+        app.auth.was_wrong(now);
+        let page = Html(console::sign_in(Some("Nobody who may look has this token.")));
+        return (StatusCode::UNAUTHORIZED, page).into_response();
+    }
+    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict");
+    let mut response = Redirect::to("/").into_response();
+    match cookie.parse() {
+        Ok(cookie) => response.headers_mut().insert(header::SET_COOKIE, cookie),
+        Err(_) => return plain(StatusCode::BAD_REQUEST, "the token cannot stand in a cookie"),
+    };
+    response
+}
+
+/// Everything else is something that is sent.
+async fn receive(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    if app.auth.who(&parts.headers).is_none() {
+        return plain(StatusCode::UNAUTHORIZED, "a bearer token is needed");
+    }
+    let body = match axum::body::to_bytes(body, BODY).await {
+        Ok(body) => body,
+        Err(_) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or was cut"),
+    };
+    let answer = app.with(move |stages, now| hand_over(stages, &parts, &body, now)).await;
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    for (name, value) in answer.headers {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn hand_over(
+    stages: &mut Stages,
+    parts: &axum::http::request::Parts,
+    body: &Bytes,
+    now: Timestamp,
+) -> IntakeAnswer {
+    let headers: Vec<_> = texts(&parts.headers).collect();
+    let method = parts.method.as_str();
+    let path = parts.uri.path();
+    stages.receive(&IntakeRequest { method, path, headers: &headers, body }, now)
+}
+
+fn texts(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+}
