@@ -188,6 +188,22 @@ pub fn same_length(rows: usize, scores: usize) -> Result<()> {
     Ok(())
 }
 
+/// The loop over the rows of a batch that every bank shares: `judge` gives the verdict of one row.
+#[inline(always)]
+pub(crate) fn rows(
+    batch: &SampleBatch<'_>,
+    scores: &mut [f64],
+    flagged: &mut Vec<Flagged>,
+    mut judge: impl FnMut(SeriesId, Sample) -> Verdict,
+) -> Result<Tally> {
+    same_length(batch.len(), scores.len())?;
+    let mut tally = Tally::default();
+    for (row, (id, sample)) in batch.iter().enumerate() {
+        record(row, id, judge(id, sample), scores, flagged, &mut tally);
+    }
+    Ok(tally)
+}
+
 /// Writes one verdict into the columns of a batch.
 pub(crate) fn record(
     row: usize,

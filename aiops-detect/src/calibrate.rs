@@ -123,6 +123,11 @@ impl Calibrator {
         Some(self.tail(at, enough).unwrap_or(rank).max(f64::MIN_POSITIVE))
     }
 
+    /// How many scores the distribution stands for, older ones counting less.
+    pub(crate) fn learnt(&self) -> f64 {
+        self.total
+    }
+
     /// Whether enough scores were learnt to give p-values.
     pub fn is_warm(&self) -> bool {
         self.seen >= self.config.warm_up as u64

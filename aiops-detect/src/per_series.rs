@@ -2,10 +2,7 @@
 
 use aiops_core::{Reason, Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter};
 
-use crate::{
-    Detector, DetectorBank, Flagged, Result, Tally, Tier, Verdict,
-    bank::{record, same_length},
-};
+use crate::{Detector, DetectorBank, Flagged, Result, Tally, Tier, Verdict, bank::rows};
 
 /// Any detector as a bank: one of it per series, made on first sight.
 ///
@@ -69,13 +66,7 @@ impl<D: Detector> DetectorBank for PerSeries<D> {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        same_length(batch.len(), scores.len())?;
-        let mut tally = Tally::default();
-        for (row, (id, sample)) in batch.iter().enumerate() {
-            let verdict = self.get_mut(id).update(sample);
-            record(row, id, verdict, scores, flagged, &mut tally);
-        }
-        Ok(tally)
+        rows(batch, scores, flagged, |id, sample| self.get_mut(id).update(sample))
     }
 
     fn assess(
@@ -84,12 +75,7 @@ impl<D: Detector> DetectorBank for PerSeries<D> {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        same_length(batch.len(), scores.len())?;
-        let mut tally = Tally::default();
-        for (row, (id, sample)) in batch.iter().enumerate() {
-            record(row, id, self.get(id).assess(sample), scores, flagged, &mut tally);
-        }
-        Ok(tally)
+        rows(batch, scores, flagged, |id, sample| self.get(id).assess(sample))
     }
 
     fn p_value(&self, id: SeriesId, score: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! Reading saved state from outside: every number is checked before it becomes state, because a
 //! NaN that slips in here would stay in every later verdict.
 
-use aiops_core::{SnapshotError, SnapshotReader};
+use aiops_core::{SnapshotError, SnapshotReader, SnapshotWriter, Timestamp};
 
 use crate::Result;
 
@@ -29,6 +29,47 @@ pub(crate) fn not_negative(from: &mut SnapshotReader<'_>, what: &'static str) ->
         return Err(invalid(what, value));
     }
     Ok(value)
+}
+
+/// Writes a point in time.
+pub(crate) fn time(out: &mut SnapshotWriter, time: Timestamp) {
+    out.i64(time.as_nanos());
+}
+
+/// Reads what [`time`] wrote.
+pub(crate) fn read_time(from: &mut SnapshotReader<'_>) -> Result<Timestamp> {
+    Ok(Timestamp::from_nanos(from.i64()?))
+}
+
+/// Reads what [`SnapshotWriter::f64s`] wrote: at most `most` numbers, each of at most `limit` in size.
+pub(crate) fn numbers(
+    from: &mut SnapshotReader<'_>,
+    what: &'static str,
+    most: usize,
+    limit: f64,
+) -> Result<Vec<f64>> {
+    let values = numbers_or_gaps(from, what, most, limit)?;
+    if values.iter().any(|value| value.is_nan()) {
+        return Err(invalid(what, f64::NAN));
+    }
+    Ok(values)
+}
+
+/// As [`numbers`], where NaN stands for a gap.
+pub(crate) fn numbers_or_gaps(
+    from: &mut SnapshotReader<'_>,
+    what: &'static str,
+    most: usize,
+    limit: f64,
+) -> Result<Vec<f64>> {
+    let values = from.f64s()?;
+    if values.len() > most {
+        return Err(invalid(what, format_args!("{} numbers", values.len())));
+    }
+    match values.iter().find(|value| value.abs() > limit) {
+        Some(value) => Err(invalid(what, value)),
+        None => Ok(values),
+    }
 }
 
 /// A value that no saved state of ours holds.

@@ -1,12 +1,105 @@
 //! Every implementation of the crate's traits passes the conformance functions.
 
 use aiops_detect::{
-    Calibrated, CalibratorConfig, PerSeries, Tier,
+    Calibrated, CalibratorConfig, Columns, Method, PerSeries, Single, Tier,
     testing::{check_bank, check_detector},
-    tier1::{EwmaConfig, GuardConfig, RobustConfig},
-    tier2::SurpriseConfig,
+    tier1::{
+        AbsenceConfig, CusumConfig, EwmaConfig, FlatLineConfig, GuardConfig, HourOfWeekConfig,
+        MovingAverageConfig, RateOfChangeConfig, RobustConfig, SpectralResidualConfig, SpotConfig,
+        ThresholdConfig,
+    },
+    tier2::{
+        AutoRegressionConfig, BocpdConfig, HoltWintersConfig, OnlineStlConfig, SurpriseConfig,
+    },
     tier3::{HalfSpaceTreesConfig, RandomCutForestConfig},
 };
+
+/// Detector and bank of one method.
+fn check<M: Method>(method: M) {
+    check_detector(|| Single::new(method.clone()));
+    check_bank(|| Columns::new(method.clone()), || Single::new(method.clone()), 0.0);
+}
+
+#[test]
+fn threshold() {
+    let second = std::time::Duration::from_secs(60);
+    check(ThresholdConfig { upper: Some(55.0), ..Default::default() }.method().unwrap());
+    let config = ThresholdConfig {
+        lower: Some(10.0),
+        upper: Some(60.0),
+        hysteresis: 3.0,
+        hold: second,
+        release: 2 * second,
+        ..ThresholdConfig::default()
+    };
+    check(config.method().unwrap());
+}
+
+#[test]
+fn moving_average() {
+    check(MovingAverageConfig::default().method().unwrap());
+}
+
+#[test]
+fn hour_of_week() {
+    check(HourOfWeekConfig::default().method().unwrap());
+}
+
+#[test]
+fn cusum_and_page_hinkley() {
+    check(CusumConfig::default().method().unwrap());
+    check(CusumConfig::page_hinkley().method().unwrap());
+}
+
+#[test]
+fn rate_of_change() {
+    check(RateOfChangeConfig::default().method().unwrap());
+    check(RateOfChangeConfig { counter: true, ..Default::default() }.method().unwrap());
+}
+
+#[test]
+fn flat_line() {
+    check(FlatLineConfig::default().method().unwrap());
+}
+
+#[test]
+fn absence() {
+    check(AbsenceConfig::default().method().unwrap());
+}
+
+#[test]
+fn spot_and_dspot() {
+    check(SpotConfig::default().method().unwrap());
+    check(SpotConfig::stationary().method().unwrap());
+}
+
+#[test]
+fn spectral_residual() {
+    check(SpectralResidualConfig::default().method().unwrap());
+}
+
+#[test]
+fn holt_winters() {
+    let config = HoltWintersConfig { period: 24, trend: 0.05, ..HoltWintersConfig::default() };
+    check(config.method().unwrap());
+}
+
+#[test]
+fn auto_regression() {
+    check(AutoRegressionConfig::default().method().unwrap());
+}
+
+#[test]
+fn bocpd() {
+    check(BocpdConfig::default().method().unwrap());
+}
+
+#[test]
+fn online_stl() {
+    check(OnlineStlConfig { history: 300, ..OnlineStlConfig::default() }.method().unwrap());
+    let periods = Some(vec![24, 100]);
+    check(OnlineStlConfig { periods, ..OnlineStlConfig::default() }.method().unwrap());
+}
 
 #[test]
 fn ewma() {

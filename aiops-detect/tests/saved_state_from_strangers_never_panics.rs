@@ -6,8 +6,14 @@ use aiops_core::{Sample, SnapshotReader, Timestamp};
 use aiops_detect::{
     Calibrated, CalibratorConfig, Detector,
     testing::Noise,
-    tier1::{EwmaConfig, GuardConfig, RobustConfig},
-    tier2::SurpriseConfig,
+    tier1::{
+        AbsenceConfig, CusumConfig, EwmaConfig, FlatLineConfig, GuardConfig, HourOfWeekConfig,
+        MovingAverageConfig, RateOfChangeConfig, RobustConfig, SpectralResidualConfig, SpotConfig,
+        ThresholdConfig,
+    },
+    tier2::{
+        AutoRegressionConfig, BocpdConfig, HoltWintersConfig, OnlineStlConfig, SurpriseConfig,
+    },
     tier3::{HalfSpaceTreesConfig, RandomCutForestConfig},
 };
 use proptest::prelude::*;
@@ -25,6 +31,21 @@ fn detectors() -> Vec<Box<dyn Detector>> {
         Box::new(
             HalfSpaceTreesConfig { window: 40, trees: 3, ..Default::default() }.build().unwrap(),
         ),
+        Box::new(HoltWintersConfig { period: 20, ..Default::default() }.build().unwrap()),
+        Box::new(AutoRegressionConfig::default().build().unwrap()),
+        Box::new(
+            OnlineStlConfig { periods: Some(vec![20]), ..Default::default() }.build().unwrap(),
+        ),
+        Box::new(BocpdConfig::default().build().unwrap()),
+        Box::new(AbsenceConfig::default().build().unwrap()),
+        Box::new(CusumConfig::default().build().unwrap()),
+        Box::new(FlatLineConfig::default().build().unwrap()),
+        Box::new(HourOfWeekConfig::default().build().unwrap()),
+        Box::new(MovingAverageConfig::default().build().unwrap()),
+        Box::new(RateOfChangeConfig::default().build().unwrap()),
+        Box::new(SpectralResidualConfig { window: 32, ..Default::default() }.build().unwrap()),
+        Box::new(SpotConfig::default().build().unwrap()),
+        Box::new(ThresholdConfig { upper: Some(1.0), ..Default::default() }.build().unwrap()),
     ]
 }
 

@@ -3,7 +3,11 @@
 use aiops_core::{Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter, Timestamp};
 
 use super::ewma::{LARGEST, Moments, Rule};
-use crate::{DetectorBank, Flagged, Result, Tally, Tier, Verdict, bank::same_length, simd::widest};
+use crate::{
+    DetectorBank, Flagged, Result, Tally, Tier, Verdict,
+    bank::{rows, same_length},
+    simd::widest,
+};
 
 /// Series per block. A block whose series are all warm is swept without looking at clocks and
 /// counts; 64 of each column stay in the first-level cache between the two passes of a sweep.
@@ -152,14 +156,8 @@ impl DetectorBank for EwmaBank {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        same_length(batch.len(), scores.len())?;
         self.grow(batch.ids().iter().map(|id| id.index() + 1).max().unwrap_or(0));
-        let mut tally = Tally::default();
-        for (row, (id, sample)) in batch.iter().enumerate() {
-            let verdict = self.one(id.index(), sample);
-            crate::bank::record(row, id, verdict, scores, flagged, &mut tally);
-        }
-        Ok(tally)
+        rows(batch, scores, flagged, |id, sample| self.one(id.index(), sample))
     }
 
     fn assess(
@@ -168,13 +166,9 @@ impl DetectorBank for EwmaBank {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        same_length(batch.len(), scores.len())?;
-        let mut tally = Tally::default();
-        for (row, (id, sample)) in batch.iter().enumerate() {
-            let verdict = self.rule.assess(&self.moments(id.index()), sample);
-            crate::bank::record(row, id, verdict, scores, flagged, &mut tally);
-        }
-        Ok(tally)
+        rows(batch, scores, flagged, |id, sample| {
+            self.rule.assess(&self.moments(id.index()), sample)
+        })
     }
 
     fn sweep(

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ewma::{EwmaConfig, LARGEST, Moments, Rule};
 use crate::{
     Detector, DetectorBank, Error, Flagged, Result, State, Tally, Tier, Verdict,
-    bank::{record, same_length},
+    bank::{rows, same_length},
     explain_band,
 };
 
@@ -441,14 +441,10 @@ impl DetectorBank for GuardBank {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        same_length(batch.len(), scores.len())?;
-        let mut tally = Tally::default();
-        for (row, (id, sample)) in batch.iter().enumerate() {
+        rows(batch, scores, flagged, |id, sample| {
             let (found, bounds) = self.get(id);
-            let verdict = self.rule.verdict(&found, bounds, sample);
-            record(row, id, verdict, scores, flagged, &mut tally);
-        }
-        Ok(tally)
+            self.rule.verdict(&found, bounds, sample)
+        })
     }
 
     fn p_value(&self, _id: SeriesId, score: f64) -> f64 {

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Detector, Error, Result, State, Tail, Tier, Verdict,
-    error::{at_least, not_negative, positive, probability},
-    verdict::side,
+    error::{at_least, not_negative, positive},
     window::{self, Cursor},
+    yardstick::Yardstick,
 };
 
 /// Settings of [`Robust`] and [`RobustBank`](super::RobustBank).
@@ -76,18 +76,15 @@ impl RobustConfig {
             return Err(Error::config("window", reason));
         }
         positive("scale_half_life", self.scale_half_life)?;
-        probability("false_positive_rate", self.false_positive_rate)?;
         not_negative("relative_floor", self.relative_floor)?;
         positive("absolute_floor", self.absolute_floor)?;
         Ok(Rule {
             window: self.window,
             warm_up: self.warm_up as u32,
             forget: 1.0 - 0.5_f64.powf(1.0 / self.scale_half_life),
-            limit: self.tail.threshold(self.false_positive_rate),
             relative: self.relative_floor,
             absolute: self.absolute_floor,
-            rate: self.false_positive_rate,
-            tail: self.tail,
+            yardstick: Yardstick::new(self.tail, self.false_positive_rate)?,
         })
     }
 }
@@ -152,11 +149,9 @@ pub(super) struct Rule {
     pub(super) window: usize,
     warm_up: u32,
     forget: f64,
-    limit: f64,
     relative: f64,
     absolute: f64,
-    rate: f64,
-    tail: Tail,
+    yardstick: Yardstick,
 }
 
 /// Larger values would overflow when differences are averaged.
@@ -166,7 +161,7 @@ const MAD_TO_SIGMA: f64 = 1.482_602_218_505_602;
 
 impl Rule {
     pub(super) fn p_value(&self, score: f64) -> f64 {
-        self.tail.p_value(score)
+        self.yardstick.p_value(score)
     }
 
     pub(super) fn assess(&self, state: &Robustness, sorted: &[f64], sample: Sample) -> Verdict {
@@ -183,22 +178,7 @@ impl Rule {
         let expected = window::median(&sorted[..state.cursor.len as usize]);
         let scale =
             (MAD_TO_SIGMA * state.scale).max(self.relative * expected.abs() + self.absolute);
-        let score = ((value - expected).abs() / scale).min(f64::MAX);
-        let flagged = score >= self.limit;
-        let p_value = self.p_value(score);
-        let half_band = (self.limit * scale).min(LARGEST);
-        Verdict {
-            state: State::Scored,
-            tier: Tier::One,
-            direction: side(value, expected),
-            flagged,
-            score,
-            // The decision is made on the score; the p-value must not contradict it by rounding.
-            p_value: if flagged { p_value.min(self.rate) } else { p_value },
-            expected,
-            lower: expected - half_band,
-            upper: expected + half_band,
-        }
+        self.yardstick.verdict(Tier::One, value, expected, scale)
     }
 
     pub(super) fn learn(

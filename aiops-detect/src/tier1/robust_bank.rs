@@ -3,10 +3,7 @@
 use aiops_core::{SampleBatch, SeriesId, SnapshotReader, SnapshotWriter};
 
 use super::robust::{Robustness, Rule};
-use crate::{
-    DetectorBank, Flagged, Result, Tally, Tier,
-    bank::{record, same_length},
-};
+use crate::{DetectorBank, Flagged, Result, Tally, Tier, bank::rows};
 
 /// [`Robust`](super::Robust) for very many series: the same verdicts bit for bit, `16w + 24` bytes a
 /// series, all windows in two flat columns.
@@ -51,18 +48,17 @@ impl DetectorBank for RobustBank {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        same_length(batch.len(), scores.len())?;
         self.grow(batch.ids().iter().map(|id| id.index() + 1).max().unwrap_or(0));
-        let mut tally = Tally::default();
-        for (row, (id, sample)) in batch.iter().enumerate() {
-            let columns = self.columns(id.index());
-            let (ring, sorted) = (&mut self.rings[columns.clone()], &mut self.sorted[columns]);
-            let state = &mut self.states[id.index()];
-            let verdict = self.rule.assess(state, sorted, sample);
-            self.rule.learn(state, ring, sorted, sample);
-            record(row, id, verdict, scores, flagged, &mut tally);
-        }
-        Ok(tally)
+        let Self { rule, states, rings, sorted } = self;
+        let window = rule.window;
+        rows(batch, scores, flagged, |id, sample| {
+            let columns = id.index() * window..(id.index() + 1) * window;
+            let (ring, sorted) = (&mut rings[columns.clone()], &mut sorted[columns]);
+            let state = &mut states[id.index()];
+            let verdict = rule.assess(state, sorted, sample);
+            rule.learn(state, ring, sorted, sample);
+            verdict
+        })
     }
 
     fn assess(
@@ -71,18 +67,10 @@ impl DetectorBank for RobustBank {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        same_length(batch.len(), scores.len())?;
-        let mut tally = Tally::default();
-        for (row, (id, sample)) in batch.iter().enumerate() {
-            let verdict = match self.states.get(id.index()) {
-                Some(state) => {
-                    self.rule.assess(state, &self.sorted[self.columns(id.index())], sample)
-                }
-                None => self.rule.assess(&Robustness::default(), &[], sample),
-            };
-            record(row, id, verdict, scores, flagged, &mut tally);
-        }
-        Ok(tally)
+        rows(batch, scores, flagged, |id, sample| match self.states.get(id.index()) {
+            Some(state) => self.rule.assess(state, &self.sorted[self.columns(id.index())], sample),
+            None => self.rule.assess(&Robustness::default(), &[], sample),
+        })
     }
 
     fn p_value(&self, _id: SeriesId, score: f64) -> f64 {

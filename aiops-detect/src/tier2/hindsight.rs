@@ -3,8 +3,9 @@
 use aiops_core::Frame;
 use serde::{Deserialize, Serialize};
 
+use super::ranks::{Ranks, only_series};
 use crate::{
-    BatchDetector, Error, Fit, Result, Tier,
+    BatchDetector, Fit, Result, Tier,
     batch::frame_fits,
     error::{at_least, not_negative, positive},
     hold::{Hold, HoldRule},
@@ -77,22 +78,15 @@ impl HindsightConfig {
 #[derive(Debug, Clone)]
 pub struct Hindsight {
     config: HindsightConfig,
-    /// Scores of the training series, ascending.
-    trained: Vec<f64>,
+    ranks: Ranks,
 }
 
 impl Fit for HindsightConfig {
     /// Learns the distribution of scores; the frame has one series.
     fn fit(&self, train: &Frame) -> Result<Box<dyn BatchDetector>> {
         self.check()?;
-        frame_fits(1, train, train.n_steps())?;
-        let usable = train.row(0).iter().filter(|value| value.is_finite()).count();
-        if usable < 8 {
-            return Err(Error::NotEnoughData { needed: 8, got: usable });
-        }
-        let mut trained = self.scores(train.row(0));
-        trained.sort_unstable_by(f64::total_cmp);
-        Ok(Box::new(Hindsight { config: self.clone(), trained }))
+        let ranks = Ranks::of(train, 8, |values| Ok(self.scores(values)))?;
+        Ok(Box::new(Hindsight { config: self.clone(), ranks }))
     }
 }
 
@@ -213,18 +207,11 @@ impl BatchDetector for Hindsight {
     }
 
     fn p_value(&self, score: f64) -> f64 {
-        let below = self.trained.partition_point(|trained| *trained < score);
-        let reached = self.trained.len() - below;
-        (reached as f64 + 0.5) / (self.trained.len() + 1) as f64
+        self.ranks.p_value(score)
     }
 
     fn contributions(&self, frame: &Frame, step: usize) -> Result<Vec<f64>> {
-        frame_fits(1, frame, frame.n_steps())?;
-        if step >= frame.n_steps() {
-            let (expected, got) = (frame.n_steps(), step);
-            return Err(Error::ShapeMismatch { what: "step of a frame", expected, got });
-        }
-        Ok(vec![self.config.scores(frame.row(0))[step]])
+        only_series(self, frame, step)
     }
 }
 

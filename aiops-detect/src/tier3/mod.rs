@@ -8,6 +8,7 @@ mod pca;
 mod rcf;
 mod tails;
 
+pub(crate) use eigen::symmetric_eigen;
 pub use half_space::{HalfSpaceTrees, HalfSpaceTreesConfig};
 pub use isolation_forest::{IsolationForest, IsolationForestConfig, PackedForest, PackedNode};
 pub use pca::{Pca, PcaConfig, Scaling};
