@@ -22,6 +22,7 @@ mod speed_correlate;
 mod speed_detect;
 mod speed_observe;
 mod speed_rca;
+mod speed_seasonal;
 mod speed_tier1;
 mod stopwatch;
 

@@ -4,8 +4,15 @@ use aiops_core::{Frame, Sample, SeriesKey, Timestamp};
 use aiops_detect::{
     BatchDetector, CalibratorConfig, Detector, DetectorExt, Fit, State, Tier, Verdict,
     testing::Noise,
-    tier1::{EwmaConfig, RobustConfig},
-    tier2::{HindsightConfig, SurpriseConfig},
+    tier1::{
+        CusumConfig, EwmaConfig, FlatLineConfig, HourOfWeekConfig, MovingAverageConfig,
+        RateOfChangeConfig, RobustConfig, SpectralResidualConfig, SpectralSaliencyConfig,
+        SpotConfig,
+    },
+    tier2::{
+        AutoRegressionConfig, BocpdConfig, HindsightConfig, HoltWintersConfig, OnlineStlConfig,
+        PolyConfig, SeasonalEsdConfig, SubPcaConfig, SurpriseConfig,
+    },
     tier3::{
         EmpiricalTailsConfig, HalfSpaceTreesConfig, IsolationForestConfig, PcaConfig,
         RandomCutForestConfig, TailRule,
@@ -103,6 +110,126 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         metrics: Metrics::One,
         usual: true,
         run: |series| Ok(streaming(HalfSpaceTreesConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "moving-average",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(MovingAverageConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "hour-of-week",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(HourOfWeekConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "cusum",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(CusumConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "page-hinkley",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(CusumConfig::page_hinkley().build()?, series)),
+    },
+    Contender {
+        id: "rate-of-change",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(RateOfChangeConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "flat-line",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(FlatLineConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "spot",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(SpotConfig::stationary().build()?, series)),
+    },
+    Contender {
+        id: "dspot",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(SpotConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "spectral-residual",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(SpectralResidualConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "spectral-saliency-offline",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| batch(&SpectralSaliencyConfig::default(), series, series),
+    },
+    Contender {
+        id: "online-stl",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(OnlineStlConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "holt-winters",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(HoltWintersConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "auto-regression",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(AutoRegressionConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "bocpd",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| Ok(streaming(BocpdConfig::default().build()?, series)),
+    },
+    Contender {
+        id: "seasonal-esd-offline",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| batch(&SeasonalEsdConfig::default(), series, series),
+    },
+    Contender {
+        id: "sub-pca",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| several(&SubPcaConfig::default(), series),
+    },
+    Contender {
+        id: "sub-pca-offline",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| {
+            let config = SubPcaConfig { centred: true, ..SubPcaConfig::default() };
+            batch(&config, series, series)
+        },
+    },
+    Contender {
+        id: "poly",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| {
+            let config = PolyConfig { causal: true, degree: 1, ..PolyConfig::default() };
+            several(&config, series)
+        },
+    },
+    Contender {
+        id: "poly-offline",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| batch(&PolyConfig::default(), series, series),
     },
     Contender {
         id: "default-multi",
