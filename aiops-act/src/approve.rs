@@ -402,3 +402,32 @@ fn may_run_unasked(binding: &Binding, earned: Option<&Earned>) -> bool {
 fn refusal(code: &'static str, sentence: &str) -> Reason {
     Reason::new(code, sentence)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canonical::Digest;
+
+    #[test]
+    fn nobody_earns_to_do_unasked_what_cannot_be_undone_or_another_plan() {
+        let binding = |risk| Binding {
+            run: "0000000000000001".parse().unwrap(),
+            document: Digest::of_bytes(b"document"),
+            params: Digest::ZERO,
+            targets: Digest::ZERO,
+            risk,
+        };
+        for (risk, may) in [
+            (Risk::ReadOnly, true),
+            (Risk::Reversible, true),
+            (Risk::Stateful, true),
+            (Risk::Irreversible, false),
+        ] {
+            let earned = Earned { binding: binding(risk) };
+            assert_eq!(may_run_unasked(&binding(risk), Some(&earned)), may, "{risk:?}");
+            assert!(!may_run_unasked(&binding(risk), None));
+        }
+        let other = Earned { binding: binding(Risk::ReadOnly) };
+        assert!(!may_run_unasked(&binding(Risk::Reversible), Some(&other)));
+    }
+}

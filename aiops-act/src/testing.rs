@@ -218,7 +218,7 @@ pub async fn check_notifier(notifier: &dyn Notifier) {
 }
 
 /// Hands outside bytes to the decoder of that name: `runbook`, `journal` or, with the feature `http`,
-/// `token`. Whatever they are, nothing panics, and what was read is read again the same.
+/// `token` or `callback`. Whatever they are, nothing panics, and what was read is read again the same.
 ///
 /// # Panics
 /// When that does not hold, or no decoder has that name.
@@ -245,6 +245,26 @@ pub fn check_bytes(decoder: &str, bytes: &[u8]) {
             let tokens = crate::token::Tokens::new(secret).expect("the secret is long enough");
             let text = String::from_utf8_lossy(bytes);
             assert!(tokens.answer(&text, "fuzz", Timestamp::EPOCH).is_err(), "nobody signed it");
+        }
+        // A callback whose signature holds: the sender is known, its content is not.
+        #[cfg(feature = "http")]
+        "callback" => {
+            use crate::approver::desk::{Desk, Inbound};
+            let secret = crate::secret::Secret::new("0".repeat(32));
+            let people = [("U1".to_owned(), "ada".to_owned())].into();
+            let desk = Desk::new(secret.clone(), "http://127.0.0.1").expect("it is long enough");
+            let desk = desk.with_slack(secret.clone(), people);
+            let text = String::from_utf8_lossy(bytes);
+            let signature = crate::notify::http::sign(&secret, &[&format!("v0:0:{text}")]);
+            let signature = format!("v0={signature}");
+            let headers =
+                [("X-Slack-Request-Timestamp", "0"), ("X-Slack-Signature", signature.as_str())];
+            let token = format!("/answer/{text}");
+            for (method, path) in [("POST", "/slack"), ("GET", token.as_str()), ("POST", &token)] {
+                let request = Inbound { method, path, headers: &headers, body: text.as_bytes() };
+                let (_, answer) = desk.read(&request, Timestamp::EPOCH);
+                assert!(answer.is_none(), "no token of ours is in it");
+            }
         }
         other => panic!("no decoder is called {other:?}"),
     }

@@ -60,7 +60,8 @@ impl Tokens {
         Ok(Tokens { secret })
     }
 
-    /// A token with which `by`, and nobody else, says this about this plan, until then.
+    /// A token with which `by`, and nobody else, says this about this plan, until then. One issued to
+    /// `""` is for [`Tokens::answer_of`].
     #[must_use]
     pub fn issue(&self, by: &str, says: Says, to: &Binding, until: Timestamp) -> String {
         let claims = Claims { by: by.to_owned(), says, to: to.clone(), until };
@@ -75,6 +76,33 @@ impl Tokens {
     /// # Errors
     /// See [`TokenError`].
     pub fn answer(&self, token: &str, via: &str, now: Timestamp) -> Result<Answer, TokenError> {
+        let claims = self.claims(token, now)?;
+        if claims.by.is_empty() {
+            return Err(TokenError::Forged); // somebody else has to vouch for who it is
+        }
+        Ok(claims.answer(via, now))
+    }
+
+    /// The answer that a token issued to nobody (`""`) carries, from `by`, for whom the channel
+    /// vouches: a button that everybody in a chat sees, and a signed callback that says who pressed it.
+    ///
+    /// # Errors
+    /// See [`TokenError`]; a token that was issued to somebody is not for a button.
+    pub fn answer_of(
+        &self,
+        token: &str,
+        by: &str,
+        via: &str,
+        now: Timestamp,
+    ) -> Result<Answer, TokenError> {
+        let claims = self.claims(token, now)?;
+        if !claims.by.is_empty() {
+            return Err(TokenError::Forged);
+        }
+        Ok(Claims { by: by.to_owned(), ..claims }.answer(via, now))
+    }
+
+    fn claims(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::Malformed);
         }
@@ -87,14 +115,14 @@ impl Tokens {
         if now >= claims.until {
             return Err(TokenError::Expired);
         }
-        Ok(Answer {
-            by: claims.by,
-            says: claims.says,
-            to: claims.to,
-            at: now,
-            via: via.to_owned(),
-            comment: String::new(),
-        })
+        Ok(claims)
+    }
+}
+
+impl Claims {
+    fn answer(self, via: &str, now: Timestamp) -> Answer {
+        let Claims { by, says, to, .. } = self;
+        Answer { by, says, to, at: now, via: via.to_owned(), comment: String::new() }
     }
 }
 

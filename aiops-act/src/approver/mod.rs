@@ -1,5 +1,11 @@
 //! Approvers: how a question reaches people and their answer comes back.
 
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod desk;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod remote;
 mod terminal;
 
 use std::fmt;

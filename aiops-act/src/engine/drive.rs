@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiops_core::Timestamp;
+use aiops_core::{Timestamp, report, telemetry};
 
 use super::{Engine, Phase};
 use crate::approve::Earned;
@@ -25,6 +25,8 @@ pub(super) enum Came {
     Event(Event),
     /// Something else was recorded meanwhile, or the wait is over: look again.
     LookAgain,
+    /// It was recorded already; the run is as it is stored.
+    Recorded,
 }
 
 impl Engine {
@@ -64,6 +66,9 @@ impl Engine {
                 Do::Wait { until } => self.wait(&mut loaded, until, WaitFor::Time).await?,
                 due => self.perform(&mut loaded, due).await?,
             };
+            if matches!(came, Came::Recorded) {
+                continue;
+            }
             if let Came::Event(event) = came {
                 match self.commit(&loaded, event, None).await {
                     Ok(next) => {
@@ -149,7 +154,11 @@ impl Engine {
     async fn reload(&self, run: RunId) -> Result<Loaded> {
         let loaded = self.blocking(move |journal| journal.load(run)).await?;
         match &loaded.owner {
-            Some(owner) if owner.incarnation != self.0.incarnation => Err(Error::NotOurs(run)),
+            Some(owner) if owner.incarnation != self.0.incarnation => {
+                telemetry::count("aiops_act_leases_lost_total", "engine", "this", 1);
+                report!(warn, "aiops_act", "another engine took the run over"; run = run);
+                Err(Error::NotOurs(run))
+            }
             _ => Ok(loaded),
         }
     }
@@ -182,7 +191,7 @@ impl Engine {
         earned: Option<&Earned>,
     ) -> Result<Loaded, CommitError> {
         let commit = self.transition(loaded, event, earned)?;
-        let done = self.0.journal.commit(loaded.clone(), commit).await;
+        let done = self.0.journal.commit(loaded, commit).await;
         self.noted(done)
     }
 
@@ -192,7 +201,9 @@ impl Engine {
         loaded: &Loaded,
         decide: impl FnMut(&mut Draft<'_>) -> Result<Commit, CommitError> + Send + 'static,
     ) -> Result<Loaded, CommitError> {
-        let done = self.0.journal.commit_judged(loaded.clone(), decide).await;
+        let mut decide = decide;
+        let decide = move |draft: &mut Draft<'_>| decide(draft).map(Arc::new);
+        let done = self.0.journal.commit_judged(loaded, decide).await;
         self.noted(done)
     }
 
@@ -225,7 +236,7 @@ impl Engine {
                 },
             };
             commit.tenant = None;
-            let done = self.0.journal.commit(loaded, commit).await;
+            let done = self.0.journal.commit(&loaded, commit).await;
             match self.noted(done) {
                 Ok(loaded) => {
                     self.news_of(run).notify_waiters();
@@ -289,7 +300,8 @@ impl Engine {
         let mut messages = Vec::new();
         let mut page = None;
         let escalates = !self.0.config.escalation.levels.is_empty();
-        for notice in &transition.notices {
+        let told = |kind: NoticeKind| kind.severity() >= self.0.config.least_severity;
+        for notice in transition.notices.iter().filter(|notice| told(notice.kind)) {
             let message = Message {
                 key: format!("{}:{}:{}", run.plan.incident, run.plan.run, notice.kind.name()),
                 kind: notice.kind,
@@ -331,7 +343,7 @@ impl Engine {
             return match self.commit(loaded, event, earned.as_ref()).await {
                 Ok(next) => {
                     *loaded = next;
-                    Ok(Came::LookAgain)
+                    Ok(Came::Recorded)
                 }
                 Err(error) => lost(error).map_or(Ok(Came::LookAgain), Err),
             };
@@ -339,15 +351,13 @@ impl Engine {
         let (engine, from) = (self.clone(), loaded.clone());
         let claim = move |draft: &mut Draft<'_>| engine.claim(draft, &from);
         match self.judged(loaded, claim).await {
-            Ok(next) => *loaded = next,
-            Err(error) => {
-                // Lost: judge again.
-                if let Some(error) = lost(error) {
-                    return Err(error);
-                }
+            Ok(next) => {
+                *loaded = next;
+                Ok(Came::Recorded)
             }
+            // Lost: judge again.
+            Err(error) => lost(error).map_or(Ok(Came::LookAgain), Err),
         }
-        Ok(Came::LookAgain)
     }
 
     /// Takes lease and rate slot if every gate is open in this very commit.

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aiops_core::{Store, Timestamp};
+use aiops_core::{Prefer, Severity, Store, Timestamp, telemetry};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
@@ -71,6 +71,22 @@ pub struct EngineConfig {
     /// How long one delivery of a message may take. Default 10 s.
     #[serde(with = "crate::runbook::duration")]
     pub delivery_timeout: Duration,
+    /// Messages below this are not sent; they are journaled all the same. Default
+    /// [`Severity::Info`]: everything. Not above [`Severity::Warning`]: questions are.
+    pub least_severity: Severity,
+}
+
+impl From<Prefer> for EngineConfig {
+    /// The default is for fewer misses, and balanced is the same: everything is told. For fewer
+    /// pages, what began and what ended well is not. A preference never opens a gate, and never
+    /// silences a question or a run that needs a person.
+    fn from(prefer: Prefer) -> EngineConfig {
+        let least_severity = match prefer {
+            Prefer::FewerMisses | Prefer::Balanced => Severity::Info,
+            Prefer::FewerPages => Severity::Warning,
+        };
+        EngineConfig { least_severity, ..EngineConfig::default() }
+    }
 }
 
 impl Default for EngineConfig {
@@ -85,6 +101,7 @@ impl Default for EngineConfig {
             poll: Duration::from_secs(1),
             mode_hold: Duration::from_secs(60),
             delivery_timeout: Duration::from_secs(10),
+            least_severity: Severity::Info,
         }
     }
 }
@@ -186,7 +203,11 @@ impl EngineBuilder {
             poll,
             mode_hold,
             delivery_timeout,
+            least_severity,
         } = self.config;
+        if least_severity > Severity::Warning {
+            return Err(Error::config("least_severity", "questions would not be sent"));
+        }
         let routes: Vec<&str> = self.notifiers.iter().map(|n| n.name()).collect();
         for (field, value) in
             [("lease_ttl", lease_ttl), ("poll", poll), ("delivery_timeout", delivery_timeout)]
@@ -209,6 +230,7 @@ impl EngineBuilder {
             poll,
             mode_hold,
             delivery_timeout,
+            least_severity,
         };
         let journal = Journal::new(self.store);
         let incarnation = incarnation(&config.name, self.clock.now());
@@ -524,7 +546,8 @@ impl Engine {
             _ => Mode::Full,
         };
         let mut health = self.0.health.lock().unwrap_or_else(PoisonError::into_inner);
-        health.update(allowed, self.0.clock.now());
+        let mode = health.update(allowed, self.0.clock.now()).max(self.0.world.mode());
+        telemetry::level("aiops_act_mode", f64::from(mode as u8));
         written
     }
 

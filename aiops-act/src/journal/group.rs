@@ -203,7 +203,9 @@ struct Waiting {
 
 impl Waiting {
     fn settle(self, outcome: Outcome) {
-        // Whoever asked may be gone; the write stands all the same.
+        // What it drafted goes first, so that whoever asked has it alone. They may be gone; the write
+        // stands all the same.
+        drop(self.write);
         let _ = self.done.send(outcome);
     }
 }

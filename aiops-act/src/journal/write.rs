@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aiops_core::{StoreError, Timestamp, report, telemetry};
+use aiops_core::{StoreError, Timestamp, Version, report, telemetry};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    CommitError, Draft, Journal, JournalRecord, Loaded, OUTBOX, Owner, PAUSE, Pending, StoredPage,
-    busy, incident_key, journal_log, owner_key, page_key, read, run_key,
+    CommitError, Draft, Journal, Loaded, OUTBOX, Owner, PAUSE, Pending, StoredPage, busy,
+    incident_key, journal_log, owner_key, page_key, read, run_key,
 };
 use crate::audit::Head;
 use crate::book::Book;
@@ -57,9 +57,32 @@ struct StoredRunRef<'a> {
     run: &'a Run,
 }
 
+/// A `JournalRecord` as it is written.
+#[derive(Serialize)]
+struct JournalRecordRef<'a> {
+    at: Timestamp,
+    event: Option<&'a Event>,
+    revision: u64,
+}
+
+/// The versions under which a run was read, and who owns it.
+#[derive(Debug, Clone)]
+struct Read {
+    version: Version,
+    owner: Option<Owner>,
+    owner_version: Version,
+}
+
+impl Read {
+    fn of(loaded: &Loaded) -> Read {
+        let Loaded { version, owner, owner_version, .. } = loaded;
+        Read { version: *version, owner: owner.clone(), owner_version: *owner_version }
+    }
+}
+
 impl Commit {
     /// Drafts the transition; returns the owner that it writes.
-    fn draft(&self, draft: &mut Draft<'_>, from: &Loaded) -> Result<Option<Owner>> {
+    fn draft(&self, draft: &mut Draft<'_>, from: &Read) -> Result<Option<Owner>> {
         let (run, at) = (&self.transition.run, self.at);
         let id = run.plan.run;
         let body = audit_body(&self.event, &self.transition);
@@ -67,8 +90,8 @@ impl Commit {
         draft.expect(run_key(id), from.version);
         draft.expect(owner_key(id), from.owner_version);
         draft.put(run_key(id), &StoredRunRef { run });
-        let event = Some(self.event.clone());
-        draft.append(journal_log(id), &JournalRecord { at, event, revision: run.revision });
+        let event = Some(&self.event);
+        draft.append(journal_log(id), &JournalRecordRef { at, event, revision: run.revision });
         let mut owner = None;
         if run.ending().is_some() {
             draft.delete(incident_key(run.plan.incident));
@@ -97,49 +120,44 @@ impl Journal {
     /// Makes a transition durable; gives the run as it is stored then, and the end of the audit.
     pub(crate) async fn commit(
         &self,
-        from: Loaded,
+        from: &Loaded,
         commit: Commit,
     ) -> Result<(Loaded, Option<Head>), CommitError> {
-        let run = commit.transition.run.clone();
-        let event = commit.event.name();
-        let before = from.clone();
-        let written = self.group.write(move |draft| Ok(commit.draft(draft, &before)?)).await;
-        match written {
-            Ok((owner, committed)) => {
-                went_on(&run, event);
-                Ok((after(&from, run, owner, committed.version), committed.head))
-            }
-            Err(CommitError::Failed(source)) => self.was_applied(run, source).await,
-            Err(error) => Err(error),
-        }
+        let commit = Arc::new(commit);
+        let drafted = commit.clone();
+        self.commit_judged(from, move |_| Ok(drafted.clone())).await
     }
 
     /// Makes a transition durable that is decided on the book of that very commit: what `decide`
     /// sees there is what holds when it becomes durable.
     pub(crate) async fn commit_judged(
         &self,
-        from: Loaded,
-        mut decide: impl FnMut(&mut Draft<'_>) -> Result<Commit, CommitError> + Send + 'static,
+        from: &Loaded,
+        mut decide: impl FnMut(&mut Draft<'_>) -> Result<Arc<Commit>, CommitError> + Send + 'static,
     ) -> Result<(Loaded, Option<Head>), CommitError> {
-        let before = from.clone();
+        let (read, before) = (Read::of(from), Read::of(from));
         let decided = Arc::new(Mutex::new(None));
         let slot = decided.clone();
         let write = move |draft: &mut Draft<'_>| {
             let commit = decide(draft)?;
             let owner = commit.draft(draft, &before)?;
-            let made = (commit.transition.run, commit.event.name());
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
             Ok(owner)
         };
         let written = self.group.write(write).await;
-        let run = decided.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (written, run) {
-            (Ok((owner, committed)), Some((run, event))) => {
-                went_on(&run, event);
-                Ok((after(&from, run, owner, committed.version), committed.head))
+        let commit = decided.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Nobody else holds it any more; a copy would do as well.
+        let run_of = |commit: Arc<Commit>| match Arc::try_unwrap(commit) {
+            Ok(commit) => commit.transition.run,
+            Err(shared) => shared.transition.run.clone(),
+        };
+        match (written, commit) {
+            (Ok((owner, committed)), Some(commit)) => {
+                went_on(&commit.transition.run, commit.event.name());
+                Ok((after(read, run_of(commit), owner, committed.version), committed.head))
             }
-            (Err(CommitError::Failed(source)), Some((run, _))) => {
-                self.was_applied(run, source).await
+            (Err(CommitError::Failed(source)), Some(commit)) => {
+                self.was_applied(run_of(commit), source).await
             }
             (Err(CommitError::Failed(source)), None) => {
                 Err(failed("committing a transition", source))
@@ -188,7 +206,7 @@ impl Journal {
             let owner = tenant.owner(draft)?;
             draft.put(owner_key(id), &owner);
             draft.put(incident_key(incident), &json!({"run": id}));
-            let record = JournalRecord { at, event: None, revision: run.revision };
+            let record = JournalRecordRef { at, event: None, revision: run.revision };
             draft.append(journal_log(id), &record);
             Ok(())
         };
@@ -323,11 +341,11 @@ fn went_on(run: &Run, event: &'static str) {
 }
 
 /// The run as it is stored after a commit.
-fn after(from: &Loaded, run: Run, owner: Option<Owner>, version: u64) -> Loaded {
+fn after(from: Read, run: Run, owner: Option<Owner>, version: Version) -> Loaded {
     let (owner, owner_version) = match (run.ending(), owner) {
         (Some(_), _) => (None, 0),
         (None, Some(owner)) => (Some(owner), version),
-        (None, None) => (from.owner.clone(), from.owner_version),
+        (None, None) => (from.owner, from.owner_version),
     };
     Loaded { run, version, owner, owner_version }
 }

@@ -11,9 +11,9 @@ use aiops_knowledge::RedbStore;
 use crate::common::{Bench, On, library_of, one_write, situation};
 
 /// How the store behaves: 0 well, 1 full, 2 failing after it wrote, 3 damaged.
-struct Sick {
-    inner: Arc<dyn Store>,
-    how: AtomicU8,
+pub(crate) struct Sick {
+    pub(crate) inner: Arc<dyn Store>,
+    pub(crate) how: AtomicU8,
 }
 
 impl Store for Sick {

@@ -6,7 +6,7 @@ use aiops_act::testing::check_bytes;
 
 #[test]
 fn outside_bytes_never_panic() {
-    for decoder in ["runbook", "journal", "token"] {
+    for decoder in ["runbook", "journal", "token", "callback"] {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(decoder);
         let mut files = 0;
         for entry in std::fs::read_dir(&dir).unwrap() {

@@ -30,11 +30,14 @@ mod a27_trust_ledger;
 mod common;
 mod corpus;
 mod file_hands;
+mod fine_print;
 mod http_steps;
+mod mail;
 mod on_postgres;
 mod on_redb;
 #[path = "../../../aiops-knowledge/tests/support/postgres_server.rs"]
 mod postgres_server;
+mod remote_answers;
 mod server;
 mod shutdown;
 mod simulator;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use aiops_act::executor::scripted::{Reaction, Scripted};
 use aiops_act::{
-    Ending, Error, FixedApprover, LineHeartbeat, LineNotifier, Message, MetricFn, MetricQuery,
-    Notifier, SendError, State, StepError,
+    Ending, Engine, EngineConfig, Error, FixedApprover, LineHeartbeat, LineNotifier, Message,
+    MetricFn, MetricQuery, Notifier, SendError, State, StepError,
 };
-use aiops_core::{IncidentState, MemoryStore, Store};
+use aiops_core::{IncidentState, MemoryStore, Prefer, Severity, Store};
 use aiops_knowledge::RedbStore;
 
 use crate::common::{Bench, Lines, library_of, one_write, situation};
@@ -193,4 +193,34 @@ async fn what_nobody_takes_goes_to_the_last_resort_and_heartbeats_tell() {
         assert_eq!(last["oldest_waiting_s"].as_u64().unwrap() >= 4_800, waits);
         assert_eq!(last["mode"], "full");
     }
+}
+
+/// Whoever prefers fewer pages is not told what began and what ended well, and is still asked.
+#[tokio::test]
+async fn a_preference_for_fewer_pages_silences_no_question() {
+    for (prefer, expected) in [
+        (Prefer::FewerMisses, vec!["question", "started", "succeeded"]),
+        (Prefer::FewerPages, vec!["question"]),
+    ] {
+        let library = library_of([one_write("one", "")]);
+        let mut bench = Bench::with_library(situation(&[("api", 0.9)]), library);
+        let approval = bench.config.approval.clone();
+        bench.config = EngineConfig { approval, ..EngineConfig::from(prefer) };
+        let lines = Lines::default();
+        let engine = bench
+            .builder()
+            .approver(Arc::new(FixedApprover::approving("ada", bench.clock.clone())))
+            .metrics(Arc::new(MetricFn(|_: &MetricQuery, _| Some(0.0))))
+            .notifier(Arc::new(LineNotifier::new("log", Box::new(lines.clone()))))
+            .build()
+            .unwrap();
+        engine.execute(bench.plan(&engine).await).await.unwrap();
+        engine.deliver().await.unwrap();
+        let told: Vec<&str> = lines.messages().iter().map(|m| m.kind.name()).collect();
+        assert_eq!(told, expected);
+    }
+    let silent = EngineConfig { least_severity: Severity::Critical, ..EngineConfig::default() };
+    let bench = Bench::new(situation(&[("api", 0.9)]));
+    let built = Engine::builder(silent, bench.store, bench.clock, bench.world).build();
+    assert!(built.is_err(), "nobody would be asked");
 }

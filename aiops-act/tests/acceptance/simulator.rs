@@ -1,7 +1,7 @@
 //! Random histories: the pure machine against a world that fails, lies, crashes and answers late.
 //!
-//! A hundred thousand in the long check (`AIOPS_FULL=1`), some thousands in the short one. A failure
-//! names its seed; the same seed is the same history.
+//! A hundred thousand in the long check, in slices (`AIOPS_HISTORIES=0..10000` and on), some in the
+//! short one. A failure names its seed; the same seed is the same history.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -309,11 +309,28 @@ fn apply(run: &Run, event: Event, now: Timestamp, policy: &ApprovalPolicy, seed:
     next
 }
 
+/// Which histories: `AIOPS_HISTORIES=20000..30000`, a hundred thousand with `AIOPS_FULL`, else a few.
+fn wanted() -> std::ops::Range<u64> {
+    if let Ok(range) = std::env::var("AIOPS_HISTORIES") {
+        let (from, to) = range.split_once("..").expect("from..to");
+        return from.parse().unwrap()..to.parse().unwrap();
+    }
+    0..if std::env::var_os("AIOPS_FULL").is_some() { 100_000 } else { 1_500 }
+}
+
 #[test]
 fn random_histories_end_and_repeat_nothing_blindly() {
     let policy = ApprovalPolicy::default().with_person("ada", &["oncall"]);
-    let full = std::env::var_os("AIOPS_FULL").is_some();
-    for seed in 0..if full { 100_000 } else { 1_500 } {
-        history(seed, &policy);
-    }
+    let range = wanted();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    std::thread::scope(|scope| {
+        for first in 0..threads as u64 {
+            let (range, policy) = (range.clone(), &policy);
+            scope.spawn(move || {
+                for seed in range.skip(first as usize).step_by(threads) {
+                    history(seed, policy);
+                }
+            });
+        }
+    });
 }
