@@ -249,6 +249,17 @@ impl Plan {
         self.risk = self.risk.max(to);
     }
 
+    /// `with` of a step or undo as far as it is known before anything ran: an entry that reads the
+    /// output of a step, or a measurement, stays the template it is.
+    #[must_use]
+    pub fn fill(&self, with: &Map<String, Value>) -> Map<String, Value> {
+        let scope = self.scope();
+        let filled = |value: &Value| template::render(value, &scope);
+        with.iter()
+            .map(|(name, value)| (name.clone(), filled(value).unwrap_or_else(|_| value.clone())))
+            .collect()
+    }
+
     /// What an approval of this plan is for.
     #[must_use]
     pub fn binding(&self) -> Binding {

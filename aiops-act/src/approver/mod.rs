@@ -6,12 +6,14 @@ pub mod desk;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod remote;
+mod shown;
 mod terminal;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use shown::{call_line, visible};
 pub use terminal::TerminalApprover;
 
 use crate::approve::{Answer, Question, Says};

@@ -4,12 +4,16 @@ use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
+use super::shown::describe;
 use super::{Approver, CannotAsk, Request};
 use crate::approve::{Answer, Says};
 use crate::executor::BoxFuture;
 use crate::timer::Timekeeper;
 
 /// Shows the plan on standard error and reads the answer from standard input.
+///
+/// Shown are cause, targets, whom it can hurt, parameters, and of every step the call and its undo;
+/// what comes from outside is written with [`visible`](super::visible).
 ///
 /// `yes` or `y` approves; anything else, an empty line and the end of the input too, rejects: a
 /// stray key must not act on the world.
@@ -38,7 +42,7 @@ impl Approver for TerminalApprover {
     }
 
     fn ask<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Answer>, CannotAsk>> {
-        let text = describe(request);
+        let text = describe(&request.plan);
         Box::pin(async move {
             // Reading a line blocks, and cannot be taken back: a thread of its own waits for it.
             let read = tokio::task::spawn_blocking(move || {
@@ -76,32 +80,6 @@ fn read_answer(line: &str) -> (Says, String) {
         _ => Says::Reject,
     };
     (says, comment.trim().to_owned())
-}
-
-/// The plan as people read it before they decide.
-fn describe(request: &Request) -> String {
-    let plan = &request.plan;
-    let document = plan.runbook.document();
-    let targets: Vec<&str> = plan.targets.iter().collect();
-    let hurt: Vec<&str> = plan.blast.services.iter().map(String::as_str).collect();
-    let mut text = format!(
-        "\n{} ({} {}, {})\n  cause    {} with {:.0} %\n  targets  {}\n  can hurt {}\n  tier     {}\n",
-        document.title,
-        document.id,
-        document.version,
-        plan.runbook.hash().short(),
-        plan.cause,
-        plan.confidence * 100.0,
-        targets.join(", "),
-        hurt.join(", "),
-        plan.risk.tier(),
-    );
-    for (step, number) in document.steps.iter().zip(1..) {
-        let what = if step.title.is_empty() { &step.id } else { &step.title };
-        text.push_str(&format!("  {number}. {what} ({})\n", step.uses));
-    }
-    text.push_str("Run it? [y/N] ");
-    text
 }
 
 #[cfg(test)]
