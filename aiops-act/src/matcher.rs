@@ -141,7 +141,7 @@ pub fn fit(
         if candidate.cause.service() != service {
             *rivals.entry(candidate.cause.service().unwrap_or("")).or_default() +=
                 candidate.probability;
-        } else if accepted.contains(&r) {
+        } else if accepted.binary_search(&r).is_ok() {
             confidence += candidate.probability;
         }
     }
@@ -216,9 +216,14 @@ pub fn fit(
 /// first thing that the most probable cause fails.
 fn accepted_ranks(runbook: &Runbook, situation: &Situation) -> Result<Vec<usize>, Reason> {
     let matching = &runbook.document().matching;
-    let params = runbook.document().fill_params(&BTreeMap::new()).unwrap_or_default();
     let mut first_reason = None;
     let mut accepted = Vec::new();
+    // Made once: it holds every candidate, and one for each candidate would cost their square.
+    let mut scope = None;
+    let make_scope = || {
+        let params = runbook.document().fill_params(&BTreeMap::new()).unwrap_or_default();
+        situation.scope(1).with("params", params.into())
+    };
     for (candidate, rank) in situation.ranking.candidates.iter().zip(1..) {
         let cause = &candidate.cause;
         let service = cause.service().unwrap_or("");
@@ -233,8 +238,9 @@ fn accepted_ranks(runbook: &Runbook, situation: &Situation) -> Result<Vec<usize>
             {
                 Some(Reason::new("other_kind", format!("it is not for causes such as {cause}")))
             } else if let Some(when) = &matching.when {
-                let scope = situation.scope(rank).with("params", params.clone().into());
-                match when.holds(&scope) {
+                let scope = scope.get_or_insert_with(make_scope);
+                scope.set("cause", situation.cause(rank));
+                match when.holds(scope) {
                     Ok(true) => None,
                     Ok(false) => Some(Reason::new(
                         "condition_fails",

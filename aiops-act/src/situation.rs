@@ -30,6 +30,11 @@ impl Situation {
         self.ranking.candidates.get(rank.checked_sub(1)?)
     }
 
+    /// What conditions and templates read as `cause`: the candidate at `rank`.
+    pub(crate) fn cause(&self, rank: usize) -> Value {
+        self.candidate(rank).map_or(Value::Null, |candidate| describe(candidate, rank))
+    }
+
     /// The names that conditions and templates read: `incident`, `cause` (the candidate at
     /// `rank`), `ranking` and `alerts`. Texts that are not known are empty, so that a condition
     /// can compare them without asking first.
@@ -52,7 +57,7 @@ impl Situation {
                     "onset_s": incident.onset.as_secs(),
                 }),
             )
-            .with("cause", self.candidate(rank).map_or(Value::Null, |c| describe(c, rank)))
+            .with("cause", self.cause(rank))
             .with(
                 "ranking",
                 json!({

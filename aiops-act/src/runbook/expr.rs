@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cel::common::ast::{EntryExpr, Expr as Node, IdedExpr};
 use cel::objects::Key;
@@ -28,7 +28,16 @@ pub const MAX_ITEMS: usize = 1_000;
 /// Names that an expression may use, with their values. Lists longer than [`MAX_ITEMS`] are cut.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
-    names: Vec<(String, Value)>,
+    names: Vec<Bound>,
+}
+
+#[derive(Debug, Clone)]
+struct Bound {
+    name: String,
+    value: Value,
+    /// The value as the evaluator wants it, made when it is first read: translating a list of alerts
+    /// costs more than most conditions, and a scope is asked many times.
+    translated: OnceLock<cel::Value>,
 }
 
 impl Scope {
@@ -47,14 +56,14 @@ impl Scope {
 
     /// Binds `name`, replacing an earlier binding.
     pub fn set(&mut self, name: &str, value: Value) {
-        self.names.retain(|(n, _)| n != name);
-        self.names.push((name.to_owned(), value));
+        self.names.retain(|bound| bound.name != name);
+        self.names.push(Bound { name: name.to_owned(), value, translated: OnceLock::new() });
     }
 
     /// The value bound to `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.names.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+        self.names.iter().find(|bound| bound.name == name).map(|bound| &bound.value)
     }
 }
 
@@ -103,6 +112,8 @@ pub enum ExprError {
 pub struct Expr {
     source: String,
     program: Arc<cel::Program>,
+    /// Sorted.
+    names: Arc<[String]>,
 }
 
 impl Expr {
@@ -118,7 +129,10 @@ impl Expr {
             .map_err(|e| ExprError::Syntax { reason: one_line(&e.to_string()) })?;
         let mut nodes = 0;
         check_cost(program.expression(), false, &mut nodes)?;
-        Ok(Expr { source: source.to_owned(), program: Arc::new(program) })
+        let mut names = BTreeSet::new();
+        free_names(program.expression(), &mut Vec::new(), &mut names);
+        let names = names.into_iter().map(str::to_owned).collect();
+        Ok(Expr { source: source.to_owned(), program: Arc::new(program), names })
     }
 
     /// The text it was parsed from.
@@ -130,9 +144,7 @@ impl Expr {
     /// The names it reads from the [`Scope`], sorted; variables of its own macros are not among them.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let mut names = BTreeSet::new();
-        free_names(self.program.expression(), &mut Vec::new(), &mut names);
-        names.into_iter().map(str::to_owned).collect()
+        self.names.to_vec()
     }
 
     /// Evaluates to a JSON value.
@@ -143,8 +155,9 @@ impl Expr {
         let no_value =
             |reason: String| ExprError::NoValue { source_text: self.source.clone(), reason };
         let mut context = cel::Context::default();
-        for (name, value) in &scope.names {
-            context.add_variable_from_value(name.as_str(), to_cel(value));
+        for bound in scope.names.iter().filter(|bound| self.names.contains(&bound.name)) {
+            let value = bound.translated.get_or_init(|| to_cel(&bound.value));
+            context.add_variable_from_value(bound.name.as_str(), value.clone());
         }
         let value =
             self.program.execute(&context).map_err(|e| no_value(one_line(&e.to_string())))?;
