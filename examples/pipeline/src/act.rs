@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aiops_act::approver::call_line;
 use aiops_act::audit::AuditRecord;
 use aiops_act::executor::scripted::Scripted;
 use aiops_act::machine::{Run, StepStatus};
@@ -21,7 +22,7 @@ use aiops_core::{
     Cause, Depends, Event, Frame, Incident, IncidentId, ManualClock, MemoryStore, Reason,
     Timestamp, Topology,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::recording::Recording;
 use crate::story::{ActionStory, ApprovalStory, AuditLine, PlanStory, StepStory, Story};
@@ -269,8 +270,8 @@ pub fn plan_story(planned: Planned) -> PlanStory {
         document.steps.iter().zip(&planned.proposal.steps).map(|(step, preview)| StepStory {
             id: step.id.clone(),
             title: if step.title.is_empty() { step.id.clone() } else { step.title.clone() },
-            does: call(&preview.uses, &preview.with),
-            undo: step.undo.as_ref().map(|undo| call(&undo.uses, &undo.with)),
+            does: call_line(&preview.uses, &preview.with),
+            undo: step.undo.as_ref().map(|undo| call_line(&undo.uses, &plan.fill(&undo.with))),
             state: "pending".to_owned(),
             output: String::new(),
         });
@@ -363,23 +364,6 @@ fn name<T: serde::Serialize>(value: &T) -> String {
             fields.values().find_map(Value::as_str).unwrap_or("unknown").to_owned()
         }
         _ => "unknown".to_owned(),
-    }
-}
-
-/// A call as one line: a request or a command where it is one.
-fn call(uses: &str, with: &Map<String, Value>) -> String {
-    let text = |name: &str| with.get(name).and_then(Value::as_str);
-    if let (Some(method), Some(url)) = (text("method"), text("url")) {
-        return format!("{method} {url}");
-    }
-    if let Some(Value::Array(argv)) = with.get("argv") {
-        let words: Vec<_> = argv.iter().filter_map(Value::as_str).collect();
-        return words.join(" ");
-    }
-    if with.is_empty() {
-        uses.to_owned()
-    } else {
-        format!("{uses} {}", Value::Object(with.clone()))
     }
 }
 

@@ -10,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     Recording(#[from] RecordingError),
     /// A series was refused by the normaliser.
-    #[error("series {series} was refused: {reason:?}")]
+    #[error("series {series} of series.csv.gz was refused: {reason:?}")]
     Series {
         /// The series.
         series: String,

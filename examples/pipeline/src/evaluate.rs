@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use aiops_act::approver::visible;
 use aiops_pipeline::judge::Score;
 use aiops_pipeline::words;
 use aiops_pipeline::{Settings, bundled_runbooks};
 use serde_json::json;
 
-use crate::{Failure, replay_dir};
+use crate::{Failure, replay_dir, say};
 
 /// Replays every recording and prints a table, or one JSON document.
 pub(crate) fn run(
@@ -30,17 +31,23 @@ pub(crate) fn run(
             .iter()
             .map(|(name, score, funnel, top)| json!({"recording": name, "score": score, "funnel": funnel, "first": top}))
             .collect();
-        println!("{:#}", json!({"format": "aiops.evaluation/v1", "rows": rows}));
-        return Ok(());
+        return say(&format!("{:#}\n", json!({"format": "aiops.evaluation/v1", "rows": rows})));
     }
-    println!(
-        "| recording | rank of the true root | probability | to incident | to cause | for good | other incidents | acted in error | ranked first |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let mut table =
+        "| recording | rank of the true root | probability | to incident | to cause | for good \
+                     | other incidents | acted in error | ranked first |\n\
+                     | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+            .to_owned();
     for (name, score, _, top) in &rows {
-        println!("{}", row(name, score.as_ref(), top));
+        table += &row(&cell(name), score.as_ref(), &cell(top));
+        table.push('\n');
     }
-    Ok(())
+    say(&table)
+}
+
+/// Text from a recording as it may stand in a cell.
+fn cell(text: &str) -> String {
+    visible(text).replace('|', "\\|")
 }
 
 fn row(name: &str, score: Option<&Score>, top: &str) -> String {

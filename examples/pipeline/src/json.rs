@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::judge::Score;
 use crate::recording::Flaws;
-use crate::story::{ActionStory, Funnel, IncidentStory, PlanStory, Story};
+use crate::story::{ActionStory, AlertStory, Funnel, IncidentStory, PlanStory, Story};
 use crate::words;
 
 /// Name and version of the document.
@@ -26,6 +26,7 @@ pub struct Document<'a> {
     recording: RecordingPart<'a>,
     funnel: &'a Funnel,
     incidents: Vec<IncidentPart<'a>>,
+    alerts: Vec<AlertPart<'a>>,
     changes: &'a [Event],
     anomalies: Vec<AnomalyPart<'a>>,
     timings_s: BTreeMap<&'static str, f64>,
@@ -38,6 +39,25 @@ struct RecordingPart<'a> {
     start_ms: i64,
     end_ms: i64,
     flaws: &'a Flaws,
+}
+
+/// One record of an alert: a firing, a repetition or an end, and what was decided about it.
+#[derive(Debug, Serialize)]
+struct AlertPart<'a> {
+    id: AlertId,
+    name: &'a str,
+    service: Option<&'a str>,
+    severity: Severity,
+    source: &'a str,
+    /// When it arrived.
+    at_ms: i64,
+    starts_ms: i64,
+    ends_ms: Option<i64>,
+    action: &'static str,
+    incident: Option<IncidentId>,
+    /// Whether people were spared it.
+    hidden: bool,
+    reasons: &'a [Reason],
 }
 
 #[derive(Debug, Serialize)]
@@ -116,10 +136,29 @@ pub fn document(story: &Story) -> Document<'_> {
         },
         funnel: &story.funnel,
         incidents: story.incidents.iter().map(incident).collect(),
+        alerts: story.alerts.iter().map(alert).collect(),
         changes: &story.changes,
         anomalies: story.anomalies.iter().map(anomaly).collect(),
         timings_s: story.timings.iter().copied().collect(),
         score: story.score.as_ref(),
+    }
+}
+
+fn alert(story: &AlertStory) -> AlertPart<'_> {
+    let alert = &story.alert;
+    AlertPart {
+        id: alert.id,
+        name: &alert.name,
+        service: alert.service.as_deref(),
+        severity: alert.severity,
+        source: &alert.source,
+        at_ms: alert.received_at.as_millis(),
+        starts_ms: alert.starts_at.as_millis(),
+        ends_ms: alert.ends_at.map(Timestamp::as_millis),
+        action: story.action,
+        incident: story.incident,
+        hidden: story.is_hidden(),
+        reasons: &story.reasons,
     }
 }
 

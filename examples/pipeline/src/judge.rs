@@ -25,8 +25,9 @@ pub struct Score {
     pub to_lasting_cause_s: Option<f64>,
     /// Incidents that were shown and began outside the fault.
     pub shown_beside: usize,
-    /// Incidents that reached the action stage and should not have: any in a harmless recording,
-    /// and those that began before the fault.
+    /// Plans that should not have been made: any in a harmless recording, those for incidents that
+    /// were shown outside the fault, and during it those made for another cause than the true root
+    /// (where a change is to blame: for anything but that change).
     pub acted_in_error: usize,
 }
 
@@ -66,8 +67,16 @@ pub fn judge(story: &Story, truth: &Truth) -> Score {
         to_incident_s: shown_at.and_then(since),
         to_cause_s: to_cause.and_then(since),
         to_lasting_cause_s: lasting.and_then(since),
-        shown_beside: beside.clone().count(),
-        acted_in_error: beside.filter(|other| other.plan().is_some()).count(),
+        shown_beside: beside.count(),
+        acted_in_error: story
+            .incidents
+            .iter()
+            .filter(|other| {
+                let is_beside = !other.incident.shown_at.is_some_and(&during);
+                let plan = other.plan().map(|plan| &plan.planned.proposal.plan);
+                plan.is_some_and(|plan| is_beside || !truth.is_root(&plan.cause))
+            })
+            .count(),
     }
 }
 

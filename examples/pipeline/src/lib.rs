@@ -41,7 +41,7 @@ use aiops_correlate::Correlator;
 
 pub use act::{Approval, carry_out};
 pub use error::{Error, Result};
-pub use settings::Settings;
+pub use settings::{Settings, SettingsError};
 
 use act::Act;
 use correlate::Correlate;

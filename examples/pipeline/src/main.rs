@@ -1,14 +1,14 @@
 //! `aiops-pipeline`: replay a recorded incident, or judge many.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
 
 mod evaluate;
 
 use std::error::Error as _;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aiops_act::Library;
+use aiops_act::approver::visible;
 use aiops_core::Prefer;
 use aiops_pipeline::recording::{Recording, Truth};
 use aiops_pipeline::story::Story;
@@ -77,7 +77,7 @@ impl SettingsArgs {
             code: 2,
         };
         let text = std::fs::read_to_string(file).map_err(|error| failed(&error))?;
-        serde_json::from_str(&text).map_err(|error| failed(&error))
+        Settings::from_json(&text).map_err(|error| failed(&error))
     }
 }
 
@@ -134,10 +134,26 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
+            if failure.code != 0 {
+                tell(&format!("error: {}", visible(&failure.message)));
+            }
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) ends the program quietly.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
+        let code = if error.kind() == ErrorKind::BrokenPipe { 0 } else { 1 };
+        Failure { message: format!("cannot write to standard output: {error}"), code }
+    })
+}
+
+/// Writes a line to standard error. When nobody reads that, there is nobody left to tell.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Why the program ends, in words and as an exit code.
@@ -148,7 +164,8 @@ struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let code = if matches!(error, Error::Recording(_)) { 3 } else { 1 };
+        let is_recording = matches!(error, Error::Recording(_) | Error::Series { .. });
+        let code = if is_recording { 3 } else { 1 };
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -182,14 +199,15 @@ fn run(args: &ReplayArgs) -> Result<(), Failure> {
     })?;
     if args.json {
         let text = serde_json::to_string_pretty(&json::document(&story));
-        println!("{}", text.map_err(|error| Failure { message: error.to_string(), code: 1 })?);
-        eprintln!("report: {}", file.display());
+        let text = text.map_err(|error| Failure { message: error.to_string(), code: 1 })?;
+        tell(&format!("report: {}", visible(&file.display().to_string())));
+        say(&(text + "\n"))?;
     } else {
         if approval != Approval::Ask {
             print_text(|out| print::understanding(&story, out))?;
         }
         print_text(|out| print::outcome(&story, out))?;
-        println!("\nreport: {}", file.display());
+        say(&format!("\nreport: {}\n", visible(&file.display().to_string())))?;
     }
     Ok(())
 }
@@ -199,8 +217,7 @@ fn print_text(
 ) -> Result<(), Failure> {
     let mut text = String::new();
     write(&mut text).map_err(|error| Failure { message: error.to_string(), code: 1 })?;
-    print!("{text}");
-    Ok(())
+    say(&text)
 }
 
 /// Replays a recording, with progress where somebody watches, and judges it where a truth is known.
@@ -225,7 +242,7 @@ fn progress(recording: &Recording) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(recording.times.len() as u64), target);
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} s");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_message(recording.about.name.clone())
+        .with_message(visible(&recording.about.name).into_owned())
 }
 
 /// The incident that comes with the source.

@@ -49,8 +49,7 @@ impl<'a> Observe<'a> {
             rows.resize(rows.len().max(id.index() + 1), 0);
             rows[id.index()] = row;
         }
-        let metrics =
-            Frame::gaps(keys, recording.start(), recording.step(), recording.times.len())?;
+        let metrics = Frame::gaps(keys, recording.start(), recording.step(), recording.n_steps())?;
         let (ids, times, values) = (vec![], vec![], vec![]);
         Ok(Observe { recording, normaliser, rows, metrics, infos, units, ids, times, values })
     }

@@ -2,11 +2,21 @@
 
 use std::fmt::{self, Write};
 
+use aiops_act::approver::visible;
 use aiops_core::{Outcome, Timestamp};
 
 use crate::judge::Score;
+use crate::recording::FlawCount;
 use crate::story::{ActionStory, IncidentStory, PlanStory, Story};
 use crate::words;
+
+/// One line of the terminal. What a recording or a runbook says is shown and never obeyed: control
+/// characters, line breaks among them, are written as escapes.
+macro_rules! line {
+    ($out:expr, $($text:tt)*) => {
+        writeln!($out, "{}", visible(&format!($($text)*)))
+    };
+}
 
 /// Writes what happened and why: the funnel, the time line, the ranked causes.
 ///
@@ -14,9 +24,12 @@ use crate::words;
 /// Those of the writer.
 pub fn understanding(story: &Story, out: &mut dyn Write) -> fmt::Result {
     let length = words::span(story.end.seconds_after(story.start));
-    writeln!(out, "{}: {length} of telemetry, {}", story.name, words::date(story.start))?;
+    line!(out, "{}: {length} of telemetry, {}", story.name, words::date(story.start))?;
     if !story.flaws.is_empty() {
-        writeln!(out, "\nFlaws of the recording\n{}", indent(&story.flaws.to_string()))?;
+        heading(out, "Flaws of the recording")?;
+        for (flaw, FlawCount { count, first }) in story.flaws.iter() {
+            line!(out, "  {count} {} (first: {first})", flaw.sentence())?;
+        }
     }
     funnel(story, out)?;
     match story.main_incident() {
@@ -24,7 +37,7 @@ pub fn understanding(story: &Story, out: &mut dyn Write) -> fmt::Result {
             timeline(story, main, out)?;
             causes(main, out)
         }
-        None => writeln!(out, "\nNo incident was shown: nothing needed anybody's attention."),
+        None => heading(out, "No incident was shown: nothing needed anybody's attention."),
     }
 }
 
@@ -38,7 +51,8 @@ pub fn outcome(story: &Story, out: &mut dyn Write) -> fmt::Result {
     }
     others(story, out)?;
     if let Some(score) = &story.score {
-        writeln!(out, "\nAgainst the truth\n  {}", judgement(score))?;
+        heading(out, "Against the truth")?;
+        line!(out, "  {}", judgement(score))?;
     }
     Ok(())
 }
@@ -71,17 +85,17 @@ fn funnel(story: &Story, out: &mut dyn Write) -> fmt::Result {
         ),
         (funnel.acted_on, "plans", "asked for approval".to_owned()),
     ];
-    writeln!(out, "\nFunnel")?;
+    heading(out, "Funnel")?;
     for (number, name, note) in rows {
-        writeln!(out, "  {:>9} {name:<10} {note}", words::count(number))?;
+        line!(out, "  {:>9} {name:<10} {note}", words::count(number))?;
     }
     Ok(())
 }
 
 fn timeline(story: &Story, main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
     let about = &main.incident;
-    writeln!(out, "\n{} (incident {})", words::headline(main), about.id)?;
-    writeln!(out, "  {}", words::story(main))?;
+    heading(out, &format!("{} (incident {})", words::headline(main), about.id))?;
+    line!(out, "  {}", words::story(main))?;
     let mut lines: Vec<(Timestamp, String)> = Vec::new();
     for change in story.changes.iter().filter(|change| about.events.contains(&change.id)) {
         lines.push((change.starts_at, format!("change: {}", change.title)));
@@ -114,36 +128,36 @@ fn timeline(story: &Story, main: &IncidentStory, out: &mut dyn Write) -> fmt::Re
         lines.push((plan.made_at, format!("plan:   {}, {}", plan.runbook, plan.approval.answer)));
     }
     lines.sort_by_key(|(at, _)| *at);
-    writeln!(out, "\nTime line (UTC, seconds since it began)")?;
+    heading(out, "Time line (UTC, seconds since it began)")?;
     for (at, text) in lines {
-        writeln!(out, "  {} {:>+5.0} s  {text}", words::clock(at), at.seconds_after(main.began()))?;
+        line!(out, "  {} {:>+5.0} s  {text}", words::clock(at), at.seconds_after(main.began()))?;
     }
     Ok(())
 }
 
 fn causes(main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
     let Some(ranking) = main.ranking() else { return Ok(()) };
-    writeln!(out, "\nRanked causes")?;
+    heading(out, "Ranked causes")?;
     for (index, candidate) in ranking.candidates.iter().take(5).enumerate() {
         let (kind, cause) = (words::kind_of(&candidate.cause), &candidate.cause);
-        writeln!(
+        line!(
             out,
             "  {}. {:>6}  {kind} {cause}",
             index + 1,
             words::percent(candidate.probability)
         )?;
         for evidence in candidate.evidence.iter().take(if index == 0 { 5 } else { 2 }) {
-            writeln!(out, "             {}", words::evidence(evidence))?;
+            line!(out, "             {}", words::evidence(evidence))?;
         }
     }
-    writeln!(out, "     {:>6}  something that was not looked at", words::percent(ranking.unknown))
+    line!(out, "     {:>6}  something that was not looked at", words::percent(ranking.unknown))
 }
 
 fn action(main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
     match &main.action {
         ActionStory::NotReached(reasons) => {
-            writeln!(out, "\nNo plan")?;
-            reasons.iter().try_for_each(|reason| writeln!(out, "  {reason}"))
+            heading(out, "No plan")?;
+            reasons.iter().try_for_each(|reason| line!(out, "  {reason}"))
         }
         ActionStory::Planned(plan) => self::plan(plan, out),
     }
@@ -151,37 +165,30 @@ fn action(main: &IncidentStory, out: &mut dyn Write) -> fmt::Result {
 
 /// A plan and what became of it.
 fn plan(plan: &PlanStory, out: &mut dyn Write) -> fmt::Result {
-    writeln!(
-        out,
-        "\nPlan: {} (runbook {}, made at {})",
-        plan.title,
-        plan.runbook,
-        words::clock(plan.made_at)
-    )?;
+    let made_at = words::clock(plan.made_at);
+    heading(out, &format!("Plan: {} (runbook {}, made at {made_at})", plan.title, plan.runbook))?;
     for reason in &plan.because {
-        writeln!(out, "  because {reason}")?;
+        line!(out, "  because {reason}")?;
     }
-    writeln!(
-        out,
-        "  acts on {}, can hurt {}",
-        plan.targets.join(", "),
-        plan.blast_radius.join(", ")
-    )?;
+    line!(out, "  acts on {}, can hurt {}", plan.targets.join(", "), plan.blast_radius.join(", "))?;
     for (index, step) in plan.steps.iter().enumerate() {
-        writeln!(out, "  {}. {} [{}]", index + 1, step.title, step.state.replace('_', " "))?;
-        writeln!(out, "{}", indent(&indent(&step.does)))?;
+        line!(out, "  {}. {} [{}]", index + 1, step.title, step.state.replace('_', " "))?;
+        line!(out, "    {}", step.does)?;
+        if let Some(undo) = &step.undo {
+            line!(out, "    undo: {undo}")?;
+        }
     }
-    writeln!(out, "  {} by {}: {}", plan.approval.answer, plan.approval.by, plan.approval.how)?;
-    writeln!(out, "  ended: {}", plan.state.replace('_', " "))?;
+    line!(out, "  {} by {}: {}", plan.approval.answer, plan.approval.by, plan.approval.how)?;
+    line!(out, "  ended: {}", plan.state.replace('_', " "))?;
     let found = match plan.outcome {
         Some(Outcome::Ok) => "the trouble is over and nothing got worse",
         Some(Outcome::Worse) => "worse than before",
         Some(Outcome::Inconclusive) => "inconclusive",
         None => "nothing ran, nothing to verify",
     };
-    writeln!(out, "  verification: {found}")?;
-    plan.verification.iter().try_for_each(|reason| writeln!(out, "    {reason}"))?;
-    writeln!(out, "  audit record: {} entries", plan.audit.len())
+    line!(out, "  verification: {found}")?;
+    plan.verification.iter().try_for_each(|reason| line!(out, "    {reason}"))?;
+    line!(out, "  audit record: {} entries", plan.audit.len())
 }
 
 fn others(story: &Story, out: &mut dyn Write) -> fmt::Result {
@@ -190,11 +197,11 @@ fn others(story: &Story, out: &mut dyn Write) -> fmt::Result {
     if others().next().is_none() {
         return Ok(());
     }
-    writeln!(out, "\nOther incidents")?;
+    heading(out, "Other incidents")?;
     for other in others() {
         let shown = if other.incident.shown_at.is_some() { "" } else { ", never shown" };
         let (about, state) = (&other.incident, other.incident.state.name());
-        writeln!(
+        line!(
             out,
             "  {} {} ({state}{shown}, {} alerts)",
             words::clock(about.onset),
@@ -223,9 +230,12 @@ pub fn judgement(score: &Score) -> String {
         after(score.to_incident_s),
         after(score.to_cause_s),
         after(score.to_lasting_cause_s),
-    )
+    ) + match score.acted_in_error {
+        0 => "",
+        _ => "; a plan was made for another cause",
+    }
 }
 
-fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+fn heading(out: &mut dyn Write, text: &str) -> fmt::Result {
+    writeln!(out, "\n{}", visible(text))
 }

@@ -110,6 +110,14 @@ pub fn digits(value: f64) -> String {
     }
 }
 
+/// At most `most` characters of a text, with an ellipsis where something is missing.
+pub fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// What kind of cause it is, in one word.
 pub fn kind_of(cause: &Cause) -> &'static str {
     match cause {
@@ -255,6 +263,12 @@ mod tests {
         ] {
             assert_eq!(value(number, unit), text);
         }
+    }
+
+    #[test]
+    fn long_names_end_in_an_ellipsis() {
+        assert_eq!(shorten("ApiErrors", 9), "ApiErrors");
+        assert_eq!(shorten("ApiErrorsÜber", 10), "ApiErrors…");
     }
 
     #[test]

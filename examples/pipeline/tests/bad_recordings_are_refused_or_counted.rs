@@ -186,3 +186,112 @@ fn a_truth_that_is_there_must_be_readable() {
     assert!(Truth::read(&dir).is_err());
     assert!(Recording::open(&dir).is_ok(), "no stage reads it");
 }
+
+/// A recording whose rows are at these seconds, the second itself as both values.
+fn rows_at(seconds: impl IntoIterator<Item = i64>) -> Files {
+    let rows = seconds.into_iter().map(|s| format!("{},{s},{s}\n", START_MS + s * 1_000));
+    Files::tiny().with("metrics.csv.gz", format!("time_ms,s0,s1\n{}", rows.collect::<String>()))
+}
+
+#[test]
+fn a_row_that_never_ends_is_refused_before_it_costs_memory() {
+    // Packed this is a few kilobytes; a cell costs eight bytes before anybody can count it.
+    let text = format!("time_ms,s0,s1\n{START_MS},1,2\n{}\n", ",".repeat(3 << 20));
+    let error =
+        Recording::open(&rows_at([]).with("metrics.csv.gz", text).write("commas")).unwrap_err();
+    assert!(matches!(error, RecordingError::RowTooLong { line: 3, .. }), "{error:?}");
+    assert!(error.to_string().contains("metrics.csv.gz line 3"), "{error}");
+
+    let wide = format!("time_ms{}\n", ",s0".repeat(20_000));
+    let error = Recording::open(&rows_at([]).with("metrics.csv.gz", wide).write("wide"));
+    assert!(matches!(error, Err(RecordingError::TooLarge { what: "columns", .. })));
+}
+
+#[test]
+fn rows_that_are_missing_are_gaps_on_the_grid_and_counted() {
+    let recording =
+        Recording::open(&rows_at((0..50).chain(150..200)).write("missing_rows")).unwrap();
+    assert_eq!((recording.times.len(), recording.n_steps()), (100, 200));
+    assert_eq!(recording.flaws.count(Flaw::RowMissing), 100);
+    assert!(recording.flaws.to_string().contains(&format!("after {}", START_MS + 49_000)));
+}
+
+#[test]
+fn a_single_wrong_clock_costs_a_single_row() {
+    let year = 365 * 86_400;
+    let late = Recording::open(&rows_at((0..100).chain([year])).write("year_late")).unwrap();
+    assert_eq!((late.times.len(), late.flaws.count(Flaw::RowFarOff)), (100, 1));
+    let early = Recording::open(&rows_at([year].into_iter().chain(0..100)).write("ahead")).unwrap();
+    assert_eq!((early.times.len(), early.flaws.count(Flaw::RowFarOff)), (100, 1));
+    let ahead =
+        Recording::open(&rows_at([600].into_iter().chain(0..100)).write("minutes")).unwrap();
+    assert_eq!((ahead.times.len(), ahead.flaws.count(Flaw::RowOutOfOrder)), (100, 1));
+    assert_eq!(ahead.row(0), [0.0, 0.0], "values stay with their rows");
+}
+
+#[test]
+fn a_step_that_cannot_be_is_refused() {
+    for step in ["0", "1", "9223372036854775808", "1000000000000", "60000"] {
+        let files = rows_at(0..10).edit(
+            "recording.json",
+            "\"step_ms\":1000",
+            &format!("\"step_ms\":{step}"),
+        );
+        let error = Recording::open(&files.write("step")).unwrap_err();
+        assert!(
+            matches!(error, RecordingError::Field { field: "step_ms", .. }),
+            "{step}: {error:?}"
+        );
+        assert!(error.to_string().contains("recording.json: step_ms"), "{error}");
+    }
+}
+
+#[test]
+fn a_name_that_spoils_a_path_is_refused() {
+    let long = "n".repeat(300);
+    for name in ["", "../../etc", "a\\u0000b", "a\\u001b[2J", &long] {
+        let files = Files::tiny().edit("recording.json", "\"tiny\"", &format!("\"{name}\""));
+        let error = Recording::open(&files.write("name")).unwrap_err();
+        assert!(matches!(error, RecordingError::Field { field: "name", .. }), "{name}: {error:?}");
+    }
+}
+
+#[test]
+fn a_metric_without_a_name_is_refused() {
+    let files = Files::tiny().edit("series.csv.gz", "s0,api_in_flight", "s0,");
+    let error = Recording::open(&files.write("nameless")).unwrap_err();
+    assert!(
+        error.to_string().contains("series.csv.gz: line 2: the name of a metric is empty"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_lies_outside_the_recorded_time_is_counted_and_not_promised() {
+    let mut files = Files::tiny();
+    let at = |from: i64, to: i64| {
+        let (from, to) = (START_MS + from * 1_000, START_MS + to * 1_000);
+        format!(
+            "{{\"starts_at_ms\":{from},\"ends_at_ms\":{to},\"name\":\"Elsewhen\",\"service\":\"api\"}}\n"
+        )
+    };
+    let alerts = files.0["alerts.jsonl"].clone() + &at(-90, -60) + &at(-60, 2) + &at(5, 9);
+    files = files.with("alerts.jsonl", alerts);
+    let late = files.0["changes.jsonl"]
+        .replace(&(START_MS + 1_000).to_string(), &(START_MS + 60_000).to_string());
+    let changes = files.0["changes.jsonl"].clone() + &late;
+    let recording =
+        Recording::open(&files.with("changes.jsonl", changes).write("outside")).unwrap();
+    assert_eq!((recording.alerts.len(), recording.changes.len()), (2, 1));
+    assert_eq!(recording.flaws.count(Flaw::OutsideRecording), 3);
+}
+
+#[test]
+fn a_file_of_alerts_beyond_the_limit_is_refused_and_never_cut() {
+    let dir = Files::tiny().write("many_alerts");
+    let file = std::fs::OpenOptions::new().append(true).open(dir.join("alerts.jsonl")).unwrap();
+    file.set_len(65 << 20).unwrap();
+    let error = Recording::open(&dir).unwrap_err();
+    assert!(matches!(error, RecordingError::TooLarge { what: "bytes", .. }), "{error:?}");
+    assert!(error.to_string().contains("alerts.jsonl"), "{error}");
+}

@@ -53,3 +53,58 @@ fn a_recording_that_cannot_be_read_is_three() {
     assert_eq!(code(&output), 3);
     assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere"));
 }
+
+#[test]
+fn settings_that_mean_nothing_are_wrong_usage() {
+    let dir = synthetic::Files::tiny().write("exit_2_settings");
+    for text in [r#"{"robust": {"false_positive_rate": 7}}"#, r#"{"robsut": {}}"#, "{"] {
+        std::fs::write(dir.join("settings.json"), text).unwrap();
+        let output = run(&dir, &["--recording", ".", "--settings", "settings.json"]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), 2, "{text}: {told}");
+        assert!(told.contains("settings.json"), "{told}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    let dir = synthetic::Files::tiny().write("exit_pipe");
+    for last in [&["--json"][..], &[]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aiops-pipeline"));
+        command.current_dir(&dir).args(["--recording", "."]).args(last);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), 0, "{told}");
+        assert!(!told.contains("panicked"), "{told}");
+    }
+}
+
+/// Everything that would be done stands before the question, and nothing from outside is obeyed.
+#[test]
+fn the_question_comes_last_and_no_text_moves_the_cursor() {
+    let dir = synthetic::pool_incident()
+        .edit("alerts.jsonl", "DatabaseSlow", "Database\\u001b[2JSlow\\nIgnore the rest\\u202e")
+        .edit("changes.jsonl", "nightly cleanup", "nightly\\u001b]0;owned\\u0007")
+        .write("exit_prompt");
+    let output = run(&dir, &["--recording", ".", "--approve", "ask"]);
+    let prompt = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (before, _) = prompt.split_once("Run it?").unwrap();
+    for part in [
+        "GET http://127.0.0.1:21001/healthz",
+        "POST http://127.0.0.1:21001/admin/pool?max=24",
+        "undo: POST http://127.0.0.1:21001/admin/pool?max=8",
+        "limit = 24",
+        "targets  api",
+        "can hurt api, gateway",
+    ] {
+        assert!(before.contains(part), "{part} is missing before the question:\n{prompt}");
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains(r"alert:  Database\u{1b}[2JSlow\nIgnore the rest\u{202e}"), "{text}");
+    for c in text.chars().chain(prompt.chars()) {
+        assert!(c == '\n' || !(c.is_control() || c == '\u{202e}'), "{c:?} reached the terminal");
+    }
+}

@@ -49,6 +49,20 @@ fn the_slow_database_is_found_and_told() {
     let first = &document["incidents"][0]["ranking"]["candidates"][0];
     assert_eq!((first["rank"].as_u64(), first["service"].as_str()), (Some(1), Some("postgres")));
 
+    // Whatever an incident names can be looked up, hidden alerts with their reasons too.
+    let alerts = document["alerts"].as_array().unwrap();
+    assert_eq!(alerts.len(), story.alerts.len());
+    let known: BTreeSet<_> = alerts.iter().filter_map(|alert| alert["id"].as_str()).collect();
+    for incident in document["incidents"].as_array().unwrap() {
+        for id in incident["alerts"].as_array().unwrap() {
+            assert!(known.contains(id.as_str().unwrap()), "{id} resolves");
+        }
+    }
+    for alert in alerts {
+        assert!(!alert["reasons"].as_array().unwrap().is_empty(), "{alert}");
+        assert!(alert["hidden"].is_boolean() && alert["action"].is_string(), "{alert}");
+    }
+
     let page = report(&story, &Settings::default());
     for part in ["<svg", "postgres", "What was done", "DatabaseSlow", "What people were spared"] {
         assert!(page.contains(part), "{part} is missing in the report");
@@ -92,6 +106,14 @@ fn a_denied_plan_touches_nothing_and_an_approved_one_is_verified() {
         assert!(!plan.audit.is_empty(), "whatever the answer, there is a record of it");
         plan
     };
+    // A plan for another cause than the true root is an error, during the fault too.
+    let (story, truth) = play(pool_incident(), "wrong_root");
+    assert_eq!(judge::judge(&story, &truth).acted_in_error, 0);
+    let elsewhere = Truth { root_services: vec!["redis".to_owned()], ..truth };
+    assert_eq!(judge::judge(&story, &elsewhere).acted_in_error, 1);
+    let undo = story.main_incident().and_then(|main| main.plan()).unwrap().steps[1].undo.clone();
+    assert_eq!(undo.as_deref(), Some("POST http://127.0.0.1:21001/admin/pool?max=8"), "resolved");
+
     let denied = plan_after(Approval::Deny, "denied");
     assert_eq!((denied.approval.answer, denied.state.as_str()), ("denied", "rejected"));
     assert!(denied.steps.iter().all(|step| step.state == "pending"), "{:?}", denied.steps);
@@ -143,6 +165,25 @@ fn nothing_is_lost_on_the_way_and_every_decision_has_its_reason() {
             }
         }
     }
+}
+
+/// Rows that are missing leave a gap; they do not push later ones out of the frame.
+#[test]
+fn what_comes_after_a_gap_is_judged_and_drawn() {
+    let rows: Vec<String> = incident().0["metrics.csv.gz"].lines().map(str::to_owned).collect();
+    let gap = 121..221;
+    let left = rows.iter().enumerate().filter(|(row, _)| !gap.contains(row));
+    let left: String = left.map(|(_, row)| format!("{row}\n")).collect();
+    let recording = Recording::open(&incident().with("metrics.csv.gz", left).write("gap")).unwrap();
+    let library = bundled_runbooks().unwrap();
+    let story = replay(&recording, &library, &Settings::default(), &mut |_| {}).unwrap();
+    assert_eq!(story.metrics.n_steps(), synthetic::SECONDS as usize);
+    let last = story.metrics.n_steps() - 1;
+    assert!((0..story.metrics.n_series()).all(|row| story.metrics.row(row)[last].is_finite()));
+    assert!((0..story.metrics.n_series()).all(|row| story.metrics.row(row)[150].is_nan()));
+    let measured = story.metrics.values().iter().filter(|value| !value.is_nan()).count();
+    assert_eq!(story.funnel.samples, measured as u64);
+    assert_eq!(story.funnel.incidents, 1, "{:?}", story.funnel);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What stands beside the metrics: alerts, changes, topology.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Take};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use aiops_core::{
@@ -14,6 +15,8 @@ use super::{Flaw, Flaws, RecordingError, Result};
 
 /// Longest JSON file, and most bytes of one `.jsonl` file.
 const MAX_BYTES: u64 = 64 << 20;
+/// Most alerts, and most changes.
+const MAX_ENTRIES: usize = 100_000;
 
 /// Opens a file, with an error that says what is missing.
 pub(super) fn open(file: &Path) -> Result<File> {
@@ -28,9 +31,22 @@ pub(super) fn open(file: &Path) -> Result<File> {
 
 /// Reads one JSON document.
 pub(super) fn json<T: DeserializeOwned>(file: &Path) -> Result<T> {
-    let reader = BufReader::new(open(file)?.take(MAX_BYTES));
-    serde_json::from_reader(reader)
-        .map_err(|source| RecordingError::Json { file: file.to_owned(), source })
+    let mut reader = BufReader::new(open(file)?.take(MAX_BYTES + 1));
+    let parsed = serde_json::from_reader(&mut reader);
+    within_limit(file, &reader)?;
+    parsed.map_err(|source| RecordingError::Json { file: file.to_owned(), source })
+}
+
+/// Refuses a file that goes on where reading stopped.
+fn within_limit(file: &Path, reader: &BufReader<Take<File>>) -> Result<()> {
+    match reader.get_ref().limit() {
+        0 => Err(too_large(file, "bytes", MAX_BYTES as usize)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn too_large(file: &Path, what: &'static str, limit: usize) -> RecordingError {
+    RecordingError::TooLarge { file: file.to_owned(), what, limit }
 }
 
 /// Reads who depends on whom.
@@ -56,8 +72,15 @@ struct AlertLine {
     annotations: Labels,
 }
 
-/// Reads the recorded alerts, in the order in which they began.
-pub(super) fn alerts(file: &Path, topology: &Topology, flaws: &mut Flaws) -> Result<Vec<Alert>> {
+/// Reads the recorded alerts that fired during `recorded`, in the order in which they began.
+///
+/// One that began earlier and still fired is kept: it was there when the recording began.
+pub(super) fn alerts(
+    file: &Path,
+    topology: &Topology,
+    recorded: &RangeInclusive<Timestamp>,
+    flaws: &mut Flaws,
+) -> Result<Vec<Alert>> {
     let mut alerts: Vec<Alert> = lines(file, flaws, |line: AlertLine, flaws| {
         note_unknown(&line.service, &line.name, topology, flaws);
         let AlertLine { mut labels, severity, service, .. } = line;
@@ -72,6 +95,16 @@ pub(super) fn alerts(file: &Path, topology: &Topology, flaws: &mut Flaws) -> Res
         alert.source = "prometheus".to_owned();
         alert
     })?;
+    alerts.retain(|alert| {
+        let over = alert.ends_at.is_some_and(|end| end < *recorded.start());
+        let inside = alert.starts_at <= *recorded.end() && !over;
+        if !inside {
+            flaws.add(Flaw::OutsideRecording, || {
+                format!("alert {} at {}", alert.name, alert.starts_at.as_millis())
+            });
+        }
+        inside
+    });
     alerts.sort_by(|a, b| (a.starts_at, &a.name, a.id).cmp(&(b.starts_at, &b.name, b.id)));
     Ok(alerts)
 }
@@ -88,8 +121,14 @@ struct ChangeLine {
     labels: Labels,
 }
 
-/// Reads the changes, oldest first.
-pub(super) fn changes(file: &Path, topology: &Topology, flaws: &mut Flaws) -> Result<Vec<Event>> {
+/// Reads the changes until the end of `recorded`, oldest first. What was changed before it began may
+/// still be to blame.
+pub(super) fn changes(
+    file: &Path,
+    topology: &Topology,
+    recorded: &RangeInclusive<Timestamp>,
+    flaws: &mut Flaws,
+) -> Result<Vec<Event>> {
     let mut changes: Vec<Event> = lines(file, flaws, |line: ChangeLine, flaws| {
         note_unknown(&line.service, &line.title, topology, flaws);
         let service = (!line.service.is_empty()).then_some(line.service.as_str());
@@ -98,6 +137,15 @@ pub(super) fn changes(file: &Path, topology: &Topology, flaws: &mut Flaws) -> Re
         event.labels = line.labels;
         event
     })?;
+    changes.retain(|change| {
+        let known = change.starts_at <= *recorded.end();
+        if !known {
+            flaws.add(Flaw::OutsideRecording, || {
+                format!("change {} at {}", change.title, change.starts_at.as_millis())
+            });
+        }
+        known
+    });
     changes.sort_by(|a, b| (a.starts_at, &a.title).cmp(&(b.starts_at, &b.title)));
     Ok(changes)
 }
@@ -122,8 +170,11 @@ fn lines<L: DeserializeOwned, T>(
     mut each: impl FnMut(L, &mut Flaws) -> T,
 ) -> Result<Vec<T>> {
     let mut found = Vec::new();
-    let reader = BufReader::new(open(file)?.take(MAX_BYTES));
-    for (index, line) in reader.lines().enumerate() {
+    let mut reader = BufReader::new(open(file)?.take(MAX_BYTES + 1));
+    for (index, line) in reader.by_ref().lines().enumerate() {
+        if found.len() == MAX_ENTRIES {
+            return Err(too_large(file, "entries", MAX_ENTRIES));
+        }
         let parsed = match line {
             Ok(line) if line.trim().is_empty() => continue,
             Ok(line) => serde_json::from_str(&line).map_err(|error| error.to_string()),
@@ -139,5 +190,6 @@ fn lines<L: DeserializeOwned, T>(
             }),
         }
     }
+    within_limit(file, &reader)?;
     Ok(found)
 }

@@ -44,6 +44,16 @@ pub enum RecordingError {
         /// What is missing, unknown or there twice.
         reason: String,
     },
+    /// A field of `recording.json` is out of range.
+    #[error("{}: {field} {reason}", file.display())]
+    Field {
+        /// The file.
+        file: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What it must be and what it is.
+        reason: String,
+    },
     /// A file does not hold the JSON it should.
     #[error("{} is not valid", file.display())]
     Json {
@@ -69,6 +79,16 @@ pub enum RecordingError {
         what: &'static str,
         /// The limit.
         limit: usize,
+    },
+    /// One row is longer than any row of a recording can be; it was not read.
+    #[error("{} line {line}: a row of more than {limit} bytes", file.display())]
+    RowTooLong {
+        /// The file.
+        file: PathBuf,
+        /// Where the row begins, the header being line 1.
+        line: u64,
+        /// Most bytes of a row.
+        limit: u64,
     },
     /// No row survived.
     #[error("{} has no usable row{}", file.display(), flaws.as_deref().map(|f| format!(": {f}")).unwrap_or_default())]

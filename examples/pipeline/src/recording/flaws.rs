@@ -18,14 +18,22 @@ pub enum Flaw {
     RowWidth,
     /// A row has no readable time. Left out.
     RowTime,
-    /// A row is earlier than the one before it. Left out.
+    /// A row goes back in time against the rows around it. Left out; of rows that contradict each
+    /// other the fewest are.
     RowOutOfOrder,
-    /// A row has the time of the one before it. Left out; the first one counts.
+    /// A row has the time of the one before it, or falls into the same step. Left out; the first one
+    /// counts.
     RowDuplicated,
+    /// A row is hours or years away from all others. Left out.
+    RowFarOff,
+    /// Between the first row and the last, the grid has a step without a row. Read as a gap.
+    RowMissing,
     /// A line or entry cannot be read. Left out.
     Unreadable,
     /// A series has name and labels of an earlier one. Left out with its column.
     SeriesDuplicated,
+    /// An alert lies outside the recorded time, or a change comes after it. Left out.
+    OutsideRecording,
     /// A service is not in the topology. Kept: such a service has no neighbours.
     UnknownService,
 }
@@ -40,6 +48,9 @@ impl Flaw {
             Flaw::RowTime => "rows have no readable time; left out",
             Flaw::RowOutOfOrder => "rows go back in time; left out",
             Flaw::RowDuplicated => "rows repeat a time; the first one counts",
+            Flaw::RowFarOff => "rows are far away in time from all others; left out",
+            Flaw::RowMissing => "rows are missing on the grid of time; read as gaps",
+            Flaw::OutsideRecording => "alerts or changes lie outside the recorded time; left out",
             Flaw::Unreadable => "entries cannot be read; left out",
             Flaw::SeriesDuplicated => "series occur twice; the first one counts",
             Flaw::UnknownService => {
@@ -51,7 +62,7 @@ impl Flaw {
 
     /// Whether what had the flaw was left out.
     pub const fn is_rejection(self) -> bool {
-        !matches!(self, Flaw::UnknownService)
+        !matches!(self, Flaw::UnknownService | Flaw::RowMissing)
     }
 }
 
@@ -72,8 +83,15 @@ pub struct Flaws(BTreeMap<Flaw, FlawCount>);
 impl Flaws {
     /// Counts one; `first` describes it and is asked only the first time.
     pub fn add(&mut self, flaw: Flaw, first: impl FnOnce() -> String) {
-        let entry = self.0.entry(flaw);
-        entry.or_insert_with(|| FlawCount { count: 0, first: first() }).count += 1;
+        self.add_many(flaw, 1, first);
+    }
+
+    /// Counts several at once; none is none.
+    pub fn add_many(&mut self, flaw: Flaw, count: u64, first: impl FnOnce() -> String) {
+        if count > 0 {
+            let entry = self.0.entry(flaw);
+            entry.or_insert_with(|| FlawCount { count: 0, first: first() }).count += count;
+        }
     }
 
     /// How often a flaw occurred.
@@ -95,7 +113,7 @@ impl Flaws {
 impl fmt::Display for Flaws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (flaw, FlawCount { count, first })) in self.iter().enumerate() {
-            let separator = if i == 0 { "" } else { "\n" };
+            let separator = if i == 0 { "" } else { "; " };
             write!(f, "{separator}{count} {} (first: {first})", flaw.sentence())?;
         }
         Ok(())

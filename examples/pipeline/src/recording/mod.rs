@@ -11,6 +11,7 @@
 mod context;
 mod error;
 mod flaws;
+mod grid;
 mod metrics;
 mod truth;
 
@@ -53,14 +54,41 @@ pub struct Recording {
 pub struct About {
     /// Must be [`FORMAT`].
     pub format: String,
-    /// The name of the take.
+    /// The name of the take; reports are named after it. At most [`MAX_NAME`] bytes, without
+    /// slashes and control characters.
     pub name: String,
-    /// Milliseconds between rows.
+    /// Milliseconds between rows, from 1 to [`MAX_STEP_MS`]. Must agree with the times of the rows.
     #[serde(default = "one_second")]
     pub step_ms: u64,
     /// Remarks of whoever recorded it.
     #[serde(default)]
     pub notes: String,
+}
+
+/// Longest name of a recording, in bytes.
+pub const MAX_NAME: usize = 128;
+/// Longest distance between rows: an hour, in milliseconds.
+pub const MAX_STEP_MS: u64 = 3_600_000;
+
+impl About {
+    fn check(&self, file: &Path) -> Result<()> {
+        let wrong = |field: &'static str, reason: String| {
+            Err(RecordingError::Field { file: file.to_owned(), field, reason })
+        };
+        if !(1..=MAX_NAME).contains(&self.name.len()) {
+            let got = self.name.len();
+            return wrong("name", format!("must have 1 to {MAX_NAME} bytes, got {got}"));
+        }
+        let spoils_a_path = |c: char| c.is_control() || matches!(c, '/' | '\\');
+        if let Some(found) = self.name.chars().find(|c| spoils_a_path(*c)) {
+            return wrong("name", format!("must be usable as a file name, contains {found:?}"));
+        }
+        if !(1..=MAX_STEP_MS).contains(&self.step_ms) {
+            let got = self.step_ms;
+            return wrong("step_ms", format!("must be from 1 to {MAX_STEP_MS}, got {got}"));
+        }
+        Ok(())
+    }
 }
 
 fn one_second() -> u64 {
@@ -89,13 +117,18 @@ impl Recording {
             let (file, found) = (dir.join("recording.json"), about.format);
             return Err(RecordingError::Format { file, found });
         }
+        about.check(&dir.join("recording.json"))?;
         let mut flaws = Flaws::default();
         let topology = context::topology(&dir.join("topology.json"))?;
         let columns = metrics::columns(&dir.join("series.csv.gz"), &topology, &mut flaws)?;
-        let table = metrics::table(&dir.join("metrics.csv.gz"), columns, &mut flaws)?;
-        let alerts = context::alerts(&dir.join("alerts.jsonl"), &topology, &mut flaws)?;
-        let changes = context::changes(&dir.join("changes.jsonl"), &topology, &mut flaws)?;
+        let step = Duration::from_millis(about.step_ms);
+        let table = metrics::table(&dir.join("metrics.csv.gz"), columns, step, &mut flaws)?;
         let metrics::Table { series, times, values } = table;
+        let recorded =
+            times.first().copied().unwrap_or_default()..=times.last().copied().unwrap_or_default();
+        let alerts = context::alerts(&dir.join("alerts.jsonl"), &topology, &recorded, &mut flaws)?;
+        let changes =
+            context::changes(&dir.join("changes.jsonl"), &topology, &recorded, &mut flaws)?;
         Ok(Recording { about, series, times, values, alerts, changes, topology, flaws })
     }
 
@@ -118,8 +151,13 @@ impl Recording {
         self.times.last().copied().unwrap_or_default()
     }
 
-    /// The distance between rows.
+    /// The distance between rows that follow each other.
     pub fn step(&self) -> Duration {
-        Duration::from_millis(self.about.step_ms.max(1))
+        Duration::from_millis(self.about.step_ms)
+    }
+
+    /// Steps from the first row to the last, rows that are missing too.
+    pub fn n_steps(&self) -> usize {
+        grid::n_steps(&self.times, self.step())
     }
 }

@@ -15,6 +15,12 @@ const WIDTH: f64 = 860.0;
 const LEFT: f64 = 172.0;
 const RIGHT: f64 = 14.0;
 const ROW: f64 = 19.0;
+/// Characters of a name that fit to the left of the drawing.
+const NAME: usize = 25;
+/// Characters of a change's title.
+const TITLE: usize = 60;
+/// Width of a letter, a generous guess: the reader's font decides.
+const LETTER: f64 = 6.5;
 
 /// A row of the drawing.
 enum Row<'a> {
@@ -51,7 +57,13 @@ pub(super) fn timeline(story: &Story, incident: &IncidentStory) -> Markup {
                 line.change x1=(one(x(change.starts_at))) x2=(one(x(change.starts_at))) y1=(one(top - 6.0)) y2=(height - 20.0) {
                     title { (change.title) " at " (words::clock(change.starts_at)) }
                 }
-                text.change x=(one(x(change.starts_at) - 4.0)) y=(one(top + 2.0)) text-anchor="end" { (change.title) " ▾" }
+                @let title = words::shorten(&change.title, TITLE);
+                // To the left of its line, unless it would begin outside the drawing.
+                @if x(change.starts_at) > LETTER * (title.chars().count() as f64 + 3.0) {
+                    text.change x=(one(x(change.starts_at) - 4.0)) y=(one(top + 2.0)) text-anchor="end" { (title) " ▾" }
+                } @else {
+                    text.change x=(one(x(change.starts_at) - 3.0)) y=(one(top + 2.0)) { "▾ " (title) }
+                }
             }
             @for (index, (at, label, class)) in decisions.iter().enumerate() {
                 @let y = 12.0 + 13.0 * index as f64;
@@ -96,10 +108,10 @@ fn draw(
         @match row {
             Row::Heading(service) => {
                 line.rule x1="0" x2=(WIDTH) y1=(one(y + 3.0)) y2=(one(y + 3.0)) {}
-                text.service x="0" y=(one(y + 17.0)) { (service) }
+                text.service x="0" y=(one(y + 17.0)) { (words::shorten(service, 2 * NAME)) }
             }
             Row::Alerts { name, firings } => {
-                text.name x=(LEFT - 8.0) y=(one(y + 13.0)) text-anchor="end" { (name) }
+                text.name x=(LEFT - 8.0) y=(one(y + 13.0)) text-anchor="end" { (words::shorten(name, NAME)) title { (name) } }
                 @for firing in firings {
                     @let from = x(firing.alert.starts_at);
                     @let to = x(firing.alert.ends_at.unwrap_or(ends));
