@@ -194,7 +194,8 @@ impl Calibrator {
         Some(above / self.total * (-(at - bin as f64) * to_ln / xi).exp())
     }
 
-    pub(crate) fn save(&self, out: &mut SnapshotWriter) {
+    /// Writes everything that was learnt.
+    pub fn save(&self, out: &mut SnapshotWriter) {
         out.u64(self.seen);
         out.f64(self.total);
         out.u32(self.top as u32);
@@ -207,7 +208,11 @@ impl Calibrator {
         }
     }
 
-    pub(crate) fn load(&mut self, from: &mut SnapshotReader<'_>) -> Result<()> {
+    /// Replaces what was learnt by what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// When the bytes are cut or make no sense; the calibrator is then as it was.
+    pub fn load(&mut self, from: &mut SnapshotReader<'_>) -> Result<()> {
         let mut loaded = Calibrator { counts: [0.0; BINS], ..self.clone() };
         loaded.seen = from.u64()?;
         loaded.total = saved::not_negative(from, "total")?;

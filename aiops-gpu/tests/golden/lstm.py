@@ -1,0 +1,66 @@
+"""Prints what PyTorch and ONNX Runtime say of small fixed weights: the numbers in `README.md`.
+
+The weights are a formula, so that no file is needed: the n-th number of all, in the order of the tensors
+below, is sin(1 + 1.7 n) / 2, rounded to f32.
+"""
+import sys
+
+import numpy as np
+
+HIDDEN = 3
+SHAPES = [(4 * HIDDEN, 1), (4 * HIDDEN, HIDDEN), (4 * HIDDEN,), (4 * HIDDEN,), (1, HIDDEN), (1,)]
+
+
+def tensors():
+    n = 0
+    for shape in SHAPES:
+        size = int(np.prod(shape))
+        yield (np.sin(1 + 1.7 * np.arange(n, n + size)) / 2).astype(np.float32).reshape(shape)
+        n += size
+
+
+w_ih, w_hh, b_ih, b_hh, w_out, b_out = tensors()
+inputs = np.array([0.5, -1.0, 2.0, 0.0, 0.25, -3.0, 8.0, 1.0], dtype=np.float32)
+
+if sys.argv[1] == "torch":
+    import torch
+
+    lstm, head = torch.nn.LSTM(1, HIDDEN), torch.nn.Linear(HIDDEN, 1)
+    with torch.no_grad():
+        for to, value in zip(
+            [lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0, head.weight, head.bias],
+            [w_ih, w_hh, b_ih, b_hh, w_out, b_out],
+        ):
+            to.copy_(torch.from_numpy(value))
+        h, _ = lstm(torch.from_numpy(inputs).reshape(-1, 1, 1))
+        y = head(h).reshape(-1)
+    print("torch", torch.__version__)
+    print([float(v) for v in y])
+else:
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    def blocks(values):
+        i, f, g, o = np.split(values, 4)
+        return np.concatenate([i, o, f, g])
+
+    parts = {
+        "W": blocks(w_ih)[None],
+        "R": blocks(w_hh)[None],
+        "B": np.concatenate([blocks(b_ih), blocks(b_hh)])[None],
+    }
+    graph = helper.make_graph(
+        [helper.make_node("LSTM", ["X", "W", "R", "B"], ["Y"], hidden_size=HIDDEN)],
+        "lstm",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [len(inputs), 1, 1])],
+        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, [len(inputs), 1, 1, HIDDEN])],
+        [numpy_helper.from_array(value, name) for name, value in parts.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (h,) = session.run(None, {"X": inputs.reshape(-1, 1, 1)})
+    y = h.reshape(len(inputs), HIDDEN) @ w_out[0] + b_out[0]
+    print("onnxruntime", onnxruntime.__version__, "onnx", onnx.__version__)
+    print([float(v) for v in y])
+    print("W", [float(v) for v in parts["W"].ravel()])
