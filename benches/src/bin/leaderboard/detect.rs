@@ -2,6 +2,7 @@
 
 mod contender;
 mod data;
+mod network;
 mod quality;
 mod scores;
 

@@ -20,6 +20,7 @@ mod speed;
 mod speed_act;
 mod speed_correlate;
 mod speed_detect;
+mod speed_gpu;
 mod speed_observe;
 mod speed_rca;
 mod speed_seasonal;

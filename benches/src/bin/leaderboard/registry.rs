@@ -10,7 +10,7 @@
 
 use crate::{
     args::Args, correlate, detect, discovery, rca, speed, speed_act, speed_correlate, speed_detect,
-    speed_observe, speed_rca, speed_seasonal, speed_tier1,
+    speed_gpu, speed_observe, speed_rca, speed_seasonal, speed_tier1,
 };
 
 /// The areas, in the order `all` runs them.
@@ -26,6 +26,7 @@ pub(crate) const SPEED: &[&[SpeedRow]] = &[
     speed_detect::ROWS,
     speed_seasonal::ROWS,
     speed_act::ROWS,
+    speed_gpu::ROWS,
 ];
 
 /// What went wrong, in words for the person at the terminal.

@@ -19,7 +19,7 @@ use aiops_detect::{
     },
 };
 
-use super::{Entrant, Failure, data::Series};
+use super::{Entrant, Failure, data::Series, network};
 use crate::{registry::Result, stopwatch::cpu_seconds};
 
 /// One detector with the configuration it always has: no tuning per set or series.
@@ -254,6 +254,20 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         metrics: Metrics::Several,
         usual: true,
         run: |series| several(&EmpiricalTailsConfig { rule: TailRule::Copod }, series),
+    },
+    Contender { id: "lstm", metrics: Metrics::Any, usual: false, run: network::alone },
+    Contender {
+        id: "ensemble-lstm",
+        metrics: Metrics::Any,
+        usual: false,
+        run: |series| {
+            let default = if series.columns.len() == 1 {
+                streaming(SurpriseConfig::default().build()?, series)
+            } else {
+                several(&PcaConfig::default(), series)?
+            };
+            network::beside(default, series)
+        },
     },
 ];
 
