@@ -103,7 +103,7 @@ fn an_instrumented_service_and_its_recording_rules() {
         ("gateway:requests:rate10s", &[], GAUGE, Throughput, Unit::PerSecond, Down),
         ("api:cache_hit_ratio:10s", &[], GAUGE, Other, Unit::Ratio, Down),
         ("redis:command_seconds:mean10s", &[], GAUGE, Latency, Unit::Seconds, Up),
-        ("service_cpu_throttled_seconds_total", &[], COUNTER, Saturation, Unit::Ratio, Up),
+        ("service_cpu_throttled_seconds_total", &[], COUNTER, Cpu, Unit::Ratio, Up),
         ("service_memory_resident_bytes", &[], GAUGE, Memory, Unit::Bytes, Up),
         ("process_cpu_seconds_total", &[], COUNTER, Cpu, Unit::Ratio, Up),
         ("process_resident_memory_bytes", &[], GAUGE, Memory, Unit::Bytes, Up),

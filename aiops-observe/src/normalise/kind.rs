@@ -182,6 +182,10 @@ impl Facts<'_> {
             return Guess { harm, ..guess(MetricKind::Throughput, "histogram") };
         }
         if words.hint(HELD_BACK) {
+            // Processor time that was wanted and not given is about the processor.
+            if words.hint(CPU) {
+                return guess(MetricKind::Cpu, "processor held back");
+            }
             return guess(MetricKind::Saturation, "held back");
         }
         if !rate && !time && words.hint(CAPACITY) {
