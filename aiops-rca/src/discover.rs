@@ -23,6 +23,7 @@ pub use tidy::{Tidied, Tidy, TidyConfig, Tidying, Treatment, Unfit};
 pub use unit_root::{Deterministic, UnitRootTest, unit_root};
 pub use var_granger::{ConditionalGranger, ConditionalGrangerConfig, WaldTest};
 
+pub(crate) use granger::longest_run;
 pub(crate) use pc::for_each_subset;
 
 use crate::Result;

@@ -27,6 +27,7 @@
 //! | find lagged influences among many series | [`ConditionalGrangerConfig`], or [`PcmciConfig`] when they are strongly autocorrelated |
 //! | the same, and influences within one step | [`PcmciPlusConfig`] |
 //! | test one pair | [`GrangerConfig`] |
+//! | know which route, instance or tenant it is | [`DrillConfig`] |
 //! | make wandering or repeated series fit for that | [`TidyConfig`], before any of them |
 //! | find influences within one step | [`PcConfig`]; [`DirectLingamConfig`], [`VarLingamConfig`] with non-Gaussian noise |
 //!
@@ -42,9 +43,11 @@ mod analyzer;
 mod confidence;
 mod context;
 mod discover;
+mod drill;
 mod error;
 pub mod eval;
 mod experience;
+mod fuse;
 mod independence;
 mod linalg;
 mod parallel;
@@ -67,8 +70,10 @@ pub use discover::{
     PcmciPlusConfig, Tidied, Tidy, TidyConfig, Tidying, Treatment, Unfit, UnitRootTest, VarLingam,
     VarLingamConfig, WaldTest, unit_root,
 };
+pub use drill::{DimensionValue, Drill, DrillConfig, Finding};
 pub use error::{Error, Result};
 pub use experience::{Experience, ExperienceConfig, Trouble};
+pub use fuse::{FusedEdge, FusedGraph, FusionConfig, Why};
 pub use prepare::{Deviation, PrepareConfig, Prepared, Suspect};
 pub use rank::{
     Bayes, BayesConfig, ChangeConfig, CorrelationRanking, DefaultConfig, HypothesisConfig,

@@ -236,7 +236,7 @@ impl CausalDiscovery for Granger {
 }
 
 /// The longest run of consecutive steps among `steps`, which rise.
-pub(super) fn longest_run(steps: &[usize]) -> std::ops::Range<usize> {
+pub(crate) fn longest_run(steps: &[usize]) -> std::ops::Range<usize> {
     let mut best = 0..0;
     let mut begin = 0;
     for i in 0..steps.len() {

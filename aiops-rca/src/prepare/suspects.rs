@@ -32,6 +32,8 @@ pub struct Prepared {
     pub symptoms: Vec<usize>,
     /// The first onset of any suspect.
     pub first_onset: Option<Timestamp>,
+    /// How far the true one may be from that.
+    pub first_onset_uncertainty: Duration,
     /// The sampling step: onsets that differ by less are ties.
     pub step: Duration,
 }
@@ -56,6 +58,12 @@ impl Prepared {
         let (Some(a), Some(b)) = (earlier.onset, later.onset) else { return true };
         let tolerance = self.step.max(earlier.onset_uncertainty).max(later.onset_uncertainty);
         a <= b + tolerance
+    }
+
+    /// Whether a deviation began no later than a suspect, in the same sense.
+    pub(crate) fn began_no_later(&self, deviation: &Deviation, than: &Suspect) -> bool {
+        let (Some(a), Some(b)) = (deviation.onset, than.onset) else { return true };
+        a <= b + self.step.max(deviation.onset_uncertainty).max(than.onset_uncertainty)
     }
 
     /// The suspects that the named symptoms belong to, each once.
@@ -117,8 +125,17 @@ pub(super) fn gather(
         .iter()
         .filter_map(|key| deviations.iter().position(|d| d.series == *key))
         .collect();
-    let first_onset = suspects.iter().filter_map(|s| s.onset).min();
-    Prepared { deviations, suspects, symptoms, first_onset, step: context.window.step() }
+    let first = suspects.iter().filter_map(|s| Some((s.onset?, s.onset_uncertainty)));
+    // Of several at the same time the most uncertain.
+    let first = first.min_by_key(|&(onset, uncertainty)| (onset, std::cmp::Reverse(uncertainty)));
+    Prepared {
+        deviations,
+        suspects,
+        symptoms,
+        first_onset: first.map(|(onset, _)| onset),
+        first_onset_uncertainty: first.map_or(Duration::ZERO, |(_, uncertainty)| uncertainty),
+        step: context.window.step(),
+    }
 }
 
 fn suspect(

@@ -2,13 +2,13 @@
 
 use super::evidence;
 use super::magnitude::{MagnitudeConfig, Weight, weigh};
-use super::prior::{Graph, Prior, priors};
+use super::prior::{Graph, Prior, Rules};
 use super::{changes, changes::ChangeConfig, hosts};
 use crate::error::within;
 use crate::experience::Trouble;
 use crate::prepare::Prepared;
-use crate::{Context, Error, PrepareConfig, Result, RootCauseAnalyzer};
-use aiops_core::{Candidate, Cause, Ranking, report, telemetry};
+use crate::{Context, Error, FusionConfig, PrepareConfig, Result, RootCauseAnalyzer, Why};
+use aiops_core::{Candidate, Cause, Frame, Ranking, report, telemetry};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -57,6 +57,15 @@ pub struct BayesConfig {
     /// Count a dependency as far as its weight reaches the suspect's own, instead of wholly.
     /// Default false.
     pub graded: bool,
+    /// A slow dependency makes its dependents slow, not busy: a suspect whose own processor is
+    /// abnormal (busy, or held back), and was no later than the dependencies that n counts, is weighed
+    /// by its processor alone and without them where that weighs more, and counts in their n: they
+    /// would leave it unexplained. Default false.
+    pub own_load: bool,
+    /// Influences that the data show count beside the topology, as far as they are believed. `None`,
+    /// the default, goes by the topology alone: on the public sets they do not help (see
+    /// `docs/benchmarks/rca.md`).
+    pub fuse: Option<FusionConfig>,
     /// Factor for suspects that no named symptom depends on. Not zero: missing edges are normal.
     /// Default 0.05.
     pub unreachable: f64,
@@ -83,6 +92,8 @@ impl Default for BayesConfig {
             tau_steps: 10,
             prior_exponent: 1.0,
             graded: false,
+            own_load: false,
+            fuse: None,
             unreachable: 0.05,
             driven_host: 0.05,
             unknown_score: 3.0,
@@ -101,6 +112,9 @@ impl BayesConfig {
         self.prepare.check()?;
         self.magnitude.check()?;
         self.changes.check()?;
+        if let Some(fusion) = &self.fuse {
+            fusion.check()?;
+        }
         if self.tau.is_some_and(|tau| tau.is_zero()) {
             return Err(Error::config("tau", "must be longer than zero"));
         }
@@ -141,11 +155,19 @@ impl Bayes {
         for (weight, guest) in weights.iter_mut().zip(&driven) {
             if guest.is_some() && config.driven_host < 1.0 {
                 weight.value *= config.driven_host;
+                weight.own = None;
                 weight.abnormal = false;
             }
         }
         let graph = Graph::new(context.topology, prepared);
-        let priors = priors(&graph, prepared, &weights, config.prior_exponent, config.graded);
+        let discovered = self.discovered(context, prepared, &weights)?;
+        let rules = Rules {
+            exponent: config.prior_exponent,
+            graded: config.graded,
+            own_load: config.own_load,
+            discovered: &discovered,
+        };
+        let priors = rules.priors(&graph, prepared, &weights);
         let reach = self.reach(&graph, prepared);
         let timing = self.timing(prepared);
         let posterior: Vec<f64> = (0..suspects.len())
@@ -174,14 +196,48 @@ impl Bayes {
         let case = Case {
             context,
             prepared,
+            prepare: &config.prepare,
             graph: &graph,
             weights: &weights,
             priors: &priors,
             driven: &driven,
             temperature: config.temperature,
         };
-        evidence::explain(&case, &mut ranking, config.explained);
+        evidence::explain(&case, &mut ranking, config.explained)?;
         Ok(ranking)
+    }
+
+    /// For each suspect the suspects that influence it by what the data show, beyond the topology,
+    /// with how far to believe it. Only abnormal suspects matter, each by its weightiest metric.
+    fn discovered(
+        &self,
+        context: &Context<'_>,
+        prepared: &Prepared,
+        weights: &[Weight],
+    ) -> Result<Vec<Vec<(usize, f64)>>> {
+        let Some(fusion) = &self.config.fuse else { return Ok(vec![]) };
+        let suspects = prepared.suspects.iter().zip(weights).filter(|(_, weight)| weight.abnormal);
+        let rows: Vec<(usize, &str)> = suspects
+            .filter_map(|(s, weight)| Some((prepared.deviations[weight.by?].row?, &*s.service)))
+            .collect();
+        let (before, _) = self.config.prepare.spans(context);
+        let (frame, steps) = match context.normal {
+            Some(normal) => (normal, 0..normal.n_steps()),
+            None => (context.window, before),
+        };
+        let keys = rows.iter().map(|&(row, _)| frame.series()[row].clone()).collect();
+        let values = rows.iter().flat_map(|&(row, _)| frame.row(row)[steps.clone()].to_vec());
+        let data = Frame::new(keys, frame.start(), frame.step(), values.collect())?;
+        let services: Vec<Option<&str>> = rows.iter().map(|&(_, service)| Some(service)).collect();
+        let fused = fusion.fuse(context.topology, &data, &services)?;
+        let mut found = vec![vec![]; prepared.suspects.len()];
+        for edge in fused.edges.iter().filter(|e| matches!(e.why, Why::Discovered { .. })) {
+            let ends = (prepared.suspect(&edge.cause), prepared.suspect(&edge.effect));
+            if let (Some(cause), Some(effect)) = ends {
+                found[effect].push((cause, edge.weight));
+            }
+        }
+        Ok(found)
     }
 
     /// What people said of this service and this kind of trouble, as a factor.
@@ -235,6 +291,7 @@ impl Bayes {
 pub(super) struct Case<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) prepared: &'a Prepared,
+    pub(super) prepare: &'a PrepareConfig,
     pub(super) graph: &'a Graph<'a>,
     pub(super) weights: &'a [Weight],
     pub(super) priors: &'a [Prior],

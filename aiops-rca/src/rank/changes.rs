@@ -18,7 +18,8 @@ use std::time::Duration;
 /// blame(s) is the largest of the posterior weight of s itself and `indirect` times that of any
 /// service that depends on s: a change accounts for trouble where it was made, and less surely for
 /// trouble of those who depend on it. A change without a service counts as one that everything
-/// depends on. A change after the first onset, by more than one step, caused nothing.
+/// depends on. A change after the first onset, by more than one step and more than the onset is
+/// uncertain, caused nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChangeConfig {
@@ -84,7 +85,7 @@ pub(super) fn weigh(
 /// How long before the first onset a change was; zero for a tie, `None` when it came later.
 fn age(context: &Context<'_>, prepared: &Prepared, change: &Event) -> Option<Duration> {
     let onset = prepared.first_onset.unwrap_or(context.began);
-    if change.starts_at > onset + prepared.step {
+    if change.starts_at > onset + prepared.step.max(prepared.first_onset_uncertainty) {
         return None;
     }
     Some(onset.since(change.starts_at))

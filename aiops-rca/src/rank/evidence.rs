@@ -1,6 +1,8 @@
 //! Evidence as data: why a candidate stands where it stands, and what would change that.
 
 use super::bayes::Case;
+use crate::discover::longest_run;
+use crate::{DrillConfig, Finding, Granger, GrangerConfig, Result};
 use aiops_core::{Cause, Depends, Evidence, NodeId, Ranking, Reason, Topology};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,8 +10,13 @@ use std::collections::{BTreeMap, VecDeque};
 const METRICS: usize = 3;
 const SYMPTOMS: usize = 3;
 
+/// How many candidates are looked at more closely: by dimension, and by tests against the symptoms.
+const CLOSELY: usize = 3;
+
 /// Writes out the evidence of the first `limit` candidates.
-pub(super) fn explain(case: &Case<'_>, ranking: &mut Ranking, limit: usize) {
+pub(super) fn explain(case: &Case<'_>, ranking: &mut Ranking, limit: usize) -> Result<()> {
+    let drill = DrillConfig { prepare: case.prepare.clone(), ..DrillConfig::default() }.build()?;
+    let granger = GrangerConfig::default().build()?;
     let runner_up = match ranking.candidates.as_slice() {
         // Scores are tempered; what they are made of is compared.
         [first, second, ..] => {
@@ -41,8 +48,49 @@ pub(super) fn explain(case: &Case<'_>, ranking: &mut Ranking, limit: usize) {
         if let (0, Some((other, ratio))) = (rank, &runner_up) {
             evidence.push(counterfactual(&candidate.cause, other, *ratio));
         }
+        if let Some(service) = candidate.cause.service().filter(|_| rank < CLOSELY) {
+            let findings = drill.drill(case.context, service)?;
+            evidence.extend(findings.first().map(Finding::evidence));
+            evidence.extend(tests(case, &granger, service));
+        }
         candidate.evidence = evidence;
     }
+    Ok(())
+}
+
+/// Whether the past of the service's weightiest metric helps to predict the symptoms, over the whole
+/// window. A test across the onset says that one moved before the other, not more.
+fn tests(case: &Case<'_>, granger: &Granger, service: &str) -> Vec<Evidence> {
+    let prepared = case.prepared;
+    let row_of = |index: usize| prepared.deviations[case.weights[index].by?].row;
+    let Some(index) = prepared.suspect(service) else { return vec![] };
+    let Some(cause) = row_of(index) else { return vec![] };
+    let mut effects: Vec<usize> =
+        prepared.symptoms.iter().filter_map(|&s| prepared.deviations[s].row).collect();
+    if effects.is_empty() {
+        effects =
+            heads(case).into_iter().filter(|head| *head != index).filter_map(row_of).collect();
+    }
+    let frame = case.context.window;
+    let test = |effect: usize| {
+        let whole =
+            |&t: &usize| frame.row(cause)[t].is_finite() && frame.row(effect)[t].is_finite();
+        let steps: Vec<usize> = (0..frame.n_steps()).filter(whole).collect();
+        let stretch = longest_run(&steps);
+        let series = |row: usize| &frame.row(row)[stretch.clone()];
+        // Too short, or constant: there is nothing to test.
+        let test = granger.test(series(cause), series(effect)).ok()?;
+        Some(Evidence::Test {
+            name: "granger_f".into(),
+            cause: frame.series()[cause].to_string(),
+            effect: frame.series()[effect].to_string(),
+            statistic: test.f,
+            p_value: test.f_p_value,
+            lag: Some(test.lags as u32),
+        })
+    };
+    let effects = effects.into_iter().filter(|effect| *effect != cause);
+    effects.take(SYMPTOMS).filter_map(test).collect()
 }
 
 fn of_service(case: &Case<'_>, service: &str) -> Vec<Evidence> {
@@ -95,8 +143,22 @@ fn of_service(case: &Case<'_>, service: &str) -> Vec<Evidence> {
     if let Some(node) = suspect.node {
         evidence.extend(paths(case, node, Some(index)));
         evidence.push(explained(case, index));
+        evidence.extend(unexplained(case, index));
     }
     evidence
+}
+
+fn unexplained(case: &Case<'_>, index: usize) -> Option<Evidence> {
+    let suspects = &case.prepared.suspects;
+    let names: Vec<String> =
+        case.priors[index].unexplained.iter().map(|&i| suspects[i].service.clone()).collect();
+    let sentence = format!(
+        "{} would not explain why the processor of {} was abnormal no later",
+        suspects[index].service,
+        names.join(", ")
+    );
+    let reason = Reason::new("leaves_unexplained", sentence).with("services", names.clone());
+    (!names.is_empty()).then_some(Evidence::Other { reason })
 }
 
 fn explained(case: &Case<'_>, index: usize) -> Evidence {
@@ -112,6 +174,15 @@ fn explained(case: &Case<'_>, index: usize) -> Evidence {
             many.len()
         ),
     };
+    if let Some(deviation) = prior.by_itself {
+        let metric = case.prepared.deviations[deviation].metric();
+        let sentence = format!(
+            "{metric} of {service} is abnormal and began no later; waiting for {} makes no processor busy",
+            names.join(", ")
+        );
+        let reason = Reason::new("own_load", sentence).with("metric", metric);
+        return Evidence::Other { reason: reason.with("services", names) };
+    }
     let reason = Reason::new("abnormal_dependencies", sentence)
         .with("count", names.len())
         .with("prior", prior.value)
@@ -123,6 +194,20 @@ fn explained(case: &Case<'_>, index: usize) -> Evidence {
 /// that no abnormal service depends on.
 fn paths(case: &Case<'_>, from: NodeId, own: Option<usize>) -> Vec<Evidence> {
     let prepared = case.prepared;
+    let heads = heads(case).into_iter().filter(|head| Some(*head) != own);
+    let nodes = heads.filter_map(|head| prepared.suspects[head].node);
+    let topology = case.graph.topology();
+    nodes
+        .filter_map(|to| shortest(topology, from, to))
+        .take(SYMPTOMS)
+        .map(|nodes| Evidence::Path { nodes })
+        .collect()
+}
+
+/// The suspects that the named symptoms belong to, or, when none was named, the abnormal ones that no
+/// abnormal one depends on.
+fn heads(case: &Case<'_>) -> Vec<usize> {
+    let prepared = case.prepared;
     let mut heads = prepared.symptom_suspects();
     if heads.is_empty() {
         let abnormal = |i: &usize| case.weights[*i].abnormal;
@@ -133,14 +218,7 @@ fn paths(case: &Case<'_>, from: NodeId, own: Option<usize>) -> Vec<Evidence> {
             !above.iter().any(|other| *other != i && case.weights[*other].abnormal)
         });
     }
-    let heads = heads.into_iter().filter(|head| Some(*head) != own);
-    let nodes = heads.filter_map(|head| prepared.suspects[head].node);
-    let topology = case.graph.topology();
-    nodes
-        .filter_map(|to| shortest(topology, from, to))
-        .take(SYMPTOMS)
-        .map(|nodes| Evidence::Path { nodes })
-        .collect()
+    heads
 }
 
 /// The way that trouble takes: from a dependency to its dependents. Among equally short ones the

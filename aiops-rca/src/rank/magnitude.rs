@@ -84,6 +84,9 @@ pub(super) struct Weight {
     pub(super) by: Option<usize>,
     /// The share of the symptom that it explains, where that could be judged.
     pub(super) share: Option<f64>,
+    /// The weightiest deviation of the service's own processor, and its weight: no dependency makes
+    /// it busy.
+    pub(super) own: Option<(usize, f64)>,
     /// Whether a deviation that counts is abnormal: only then it can explain someone else's.
     pub(super) abnormal: bool,
 }
@@ -95,7 +98,7 @@ pub(super) fn weigh(
     prepared: &Prepared,
     suspect: &Suspect,
 ) -> Weight {
-    let mut best = Weight { value: 0.0, by: None, share: None, abnormal: false };
+    let mut best = Weight { value: 0.0, by: None, share: None, own: None, abnormal: false };
     // The share belongs to a kind, not to a metric: of several statistics of latency one may have
     // the larger score and another the larger impact.
     for &index in &suspect.deviations {
@@ -104,8 +107,12 @@ pub(super) fn weigh(
         let kind = config.kind(deviation.kind);
         let value = kind * relevance * config.of_score(deviation.score, prepare.abnormal);
         best.abnormal |= kind > 0.0 && relevance > 0.2 && deviation.score > prepare.abnormal;
+        let is_own = deviation.kind == MetricKind::Cpu && deviation.score >= prepare.abnormal;
+        if is_own && best.own.is_none_or(|(_, known)| value > known) {
+            best.own = Some((index, value));
+        }
         if value > best.value {
-            best = Weight { value, by: Some(index), share, abnormal: best.abnormal };
+            best = Weight { value, by: Some(index), share, ..best };
         }
     }
     best

@@ -182,19 +182,21 @@ impl Rcd {
         found: &[Dependence],
     ) -> Vec<Dependence> {
         let mut weakest: Vec<Dependence> = group.iter().map(|&v| found[v]).collect();
-        let mut near: Vec<usize> = (0..group.len()).collect();
+        // The weakest first, each dropped at once: two that say the same of F would otherwise explain
+        // each other away, and nobody would be left. Members come strongest first.
+        let mut near: Vec<usize> = (0..group.len()).rev().collect();
         for depth in 1..=self.config.max_conditions {
-            // Frozen for each depth, so the order of members decides nothing.
-            let frozen = near.clone();
-            for &place in &frozen {
+            for place in near.clone() {
                 let others: Vec<usize> =
-                    frozen.iter().filter(|&&o| o != place).map(|&o| group[o]).collect();
+                    near.iter().filter(|&&o| o != place).map(|&o| group[o]).collect();
                 for_each_subset(&others, depth, |given| {
                     weakest[place] =
                         weakest[place].weaker(dependence(data, group[place], f, given));
                 });
+                if weakest[place].p_value > self.config.level {
+                    near.retain(|&other| other != place);
+                }
             }
-            near.retain(|&place| weakest[place].p_value <= self.config.level);
         }
         weakest
     }

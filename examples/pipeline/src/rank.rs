@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use aiops_core::{
-    Anomaly, Depends, Direction, Event, Incident, MetricKind, NodeKind, SeriesKey, Timestamp,
-    Topology,
-};
-use aiops_rca::{Bayes, Context, MetricInfo, RootCauseAnalyzer};
+use aiops_core::{Anomaly, Depends, Event, Incident, MetricKind, SeriesKey, Timestamp, Topology};
+use aiops_rca::{Bayes, Context, RootCauseAnalyzer};
 
 use crate::observe::Observe;
 use crate::story::RankedAt;
@@ -44,30 +41,6 @@ impl<'a> Rank<'a> {
         Ok(Rank { seen, alarmed, topology, changes, symptoms, settings: settings.clone() })
     }
 
-    /// The metrics, with those of a host left to nobody when one of its guests uses more than
-    /// before: then the guest explains the host. A host in trouble whose guests use no more explains
-    /// itself, and stays a suspect.
-    fn without_driven_hosts(&self, infos: &[MetricInfo], anomalies: &[Anomaly]) -> Vec<MetricInfo> {
-        let uses_more = |service: &str| {
-            anomalies.iter().any(|anomaly| {
-                anomaly.series.service() == Some(service)
-                    && matches!(anomaly.kind, MetricKind::Cpu | MetricKind::Memory)
-                    && anomaly.direction == Direction::Above
-            })
-        };
-        let is_driven = |host: &str| {
-            let node =
-                self.topology.node_id(host).and_then(|id| Some((id, self.topology.node(id)?)));
-            node.is_some_and(|(id, node)| {
-                let guests = self.topology.neighbours(id, Depends::Dependents);
-                node.kind == NodeKind::Host
-                    && guests.iter().filter_map(|guest| self.topology.name(*guest)).any(uses_more)
-            })
-        };
-        let named = |info: &MetricInfo| info.service.clone().filter(|service| !is_driven(service));
-        infos.iter().map(|info| MetricInfo { service: named(info), ..info.clone() }).collect()
-    }
-
     /// Ranks the causes of `incident` by what was seen until `now`, and says when it began.
     ///
     /// # Errors
@@ -97,14 +70,13 @@ impl<'a> Rank<'a> {
         let window = metrics.slice(from, to)?;
         let near = |anomaly: &&Anomaly| anomaly.onset + slack >= began && anomaly.onset <= now;
         let anomalies: Vec<Anomaly> = anomalies.iter().filter(near).cloned().collect();
-        let infos = self.without_driven_hosts(&observe.infos, &anomalies);
         let known = self.changes.partition_point(|change| change.starts_at <= now);
         let context = Context {
             anomalies: &anomalies,
             changes: &self.changes[..known],
             symptoms: &self.symptoms,
             incident: Some(incident.id),
-            ..Context::new(&window, &infos, self.topology, began)?
+            ..Context::new(&window, &observe.infos, self.topology, began)?
         };
         Ok(RankedAt { at: now, began, ranking: analyzer.rank(&context)? })
     }
