@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aiops_core::{Cause, Evidence, Ranking, TopologyDocument};
 use aiops_rca::eval::{
-    Judged, ac_at_k, avg_at_k, brier, chance_ac_at_k, expected_calibration_error, fit_temperature,
-    mean_reciprocal_rank, paired_bootstrap,
+    Judged, ac_at_k, avg_at_k, brier, calibration_curve, chance_ac_at_k,
+    expected_calibration_error, fit_temperature, mean_reciprocal_rank, paired_bootstrap,
 };
 use aiops_rca::{
     BayesConfig, CorrelationRanking, DefaultConfig, HypothesisConfig, PublishedScorer, RcdConfig,
@@ -18,13 +18,14 @@ use serde_json::json;
 
 use crate::args::Args;
 use crate::rca_data::{self, Cache, Labelled};
+use crate::rca_plot::{Axis, Series, chart};
 use crate::registry::{Area, Result};
 use crate::stopwatch::wall_seconds;
 
 pub(crate) const AREA: Area = Area {
     name: "rca",
     usage: "--data DIR [--method ID,...|all] [--delay SECONDS] [--shuffle-graph SEED] [--quiet N] [--misses] \
-            [--config JSON] [--json FILE] [--rankings FILE] [--foreign FILE]",
+            [--config JSON] [--plot FILE] [--json FILE] [--rankings FILE] [--foreign FILE]",
     about: "Root cause analysis over labelled incidents: who is blamed, and how surely.
 
 Reads every cases.csv below DIR with its csv.gz files and common/ (normal periods, call graphs).
@@ -38,6 +39,7 @@ abstentions with an empty list count as misses; x-db counts as x.
   --delay SECONDS       moves the given fault time: how robust is a method to a late alarm?
   --shuffle-graph SEED  deals the node names anew: a method that lives off the graph must get worse
   --config JSON         settings of `default` that differ, such as {\"bayes\":{\"tau\":null}}
+  --plot FILE           draws how often the first candidate was right against what was claimed (SVG)
   --misses              prints every case whose root is not first
   --rankings FILE       writes set,case,method,rank,service,metric,score,probability, so that anyone
                         can recompute the figures; --foreign FILE adds the rows of other tools",
@@ -59,7 +61,7 @@ struct Options {
 fn run(mut args: Args) -> Result<()> {
     let data = args.value("--data")?.ok_or("--data DIR is needed")?;
     let (json, rankings) = (args.value("--json")?, args.value("--rankings")?);
-    let foreign = args.value("--foreign")?;
+    let (foreign, plot) = (args.value("--foreign")?, args.value("--plot")?);
     let number = |text: Option<String>| text.map(|t| t.parse::<f64>()).transpose();
     let mut options = Options {
         methods: args.list("--method")?,
@@ -109,6 +111,9 @@ fn run(mut args: Args) -> Result<()> {
     print(&report, &options);
     if options.misses {
         print_misses(&facts, &rows);
+    }
+    if let Some(path) = plot {
+        std::fs::write(&path, calibration_chart(&facts, &rows))?;
     }
     if let Some(path) = json {
         std::fs::write(&path, serde_json::to_string_pretty(&to_json(&report, &options))?)?;
@@ -439,6 +444,40 @@ fn weights(facts: &Facts, said: &Said) -> Option<(Vec<f64>, bool)> {
     let hit = services.first().is_some_and(|(service, _)| plain(service) == root);
     let weights = services.iter().map(|(_, p)| *p).chain([unknown]).collect();
     Some((weights, hit))
+}
+
+/// Claims of the first candidate in tenths, against the share that was right, for the methods whose
+/// probabilities are meant; the diagonal is honesty.
+fn calibration_chart(facts: &[Facts], said: &[Said]) -> String {
+    let facts: BTreeMap<_, _> = facts.iter().map(|f| (&f.key, f)).collect();
+    let axis = |label| Axis {
+        label,
+        low: 0.0,
+        high: 1.0,
+        log: false,
+        ticks: (0..=5).map(|i| (f64::from(i) / 5.0, format!("{} %", i * 20))).collect(),
+    };
+    let mut series =
+        vec![Series { name: "honest".into(), points: vec![(0.0, 0.0), (1.0, 1.0)], joined: true }];
+    for method in ["default", "bayes", "robust"] {
+        let claims: Vec<(f64, bool)> = said
+            .iter()
+            .filter(|s| s.method == method)
+            .filter_map(|s| {
+                let facts = facts.get(&s.key).filter(|f| f.root_service.is_some())?;
+                Some((s.lines.first()?.3, service_level(facts, Some(s)).ac_at_k(1) == 1.0))
+            })
+            .collect();
+        let points: Vec<(f64, f64)> = calibration_curve(&claims, 10)
+            .into_iter()
+            .map(|bin| (bin.claimed, bin.observed))
+            .collect();
+        if !points.is_empty() {
+            series.push(Series { name: method.into(), points, joined: true });
+        }
+    }
+    let title = "How often the first candidate is right";
+    chart(title, &axis("claimed probability"), &axis("share that was right"), &series)
 }
 
 fn service_level(facts: &Facts, said: Option<&Said>) -> Judged {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use aiops_core::{Frame, MetricKind, SeriesKey, Timestamp};
+use aiops_core::{Frame, MetricKind, SeriesKey, Timestamp, Topology};
 use aiops_rca::{
     CausalDiscovery, ConditionalGrangerConfig, Context, DefaultConfig, Knowledge, MetricInfo,
     PcConfig, PcmciConfig, RootCauseAnalyzer,
@@ -65,8 +65,17 @@ fn pc(quick: bool) -> Result<Measured> {
     on_one_thread(if quick { 1 } else { 3 }, ours, || drop(black_box(textbook_skeleton(&data))))
 }
 
-/// Services in layers of ten, each calling two of the next; a fault in the last one that spreads.
-fn rank(services: usize, metrics: usize, steps: usize, quick: bool) -> Result<Measured> {
+/// A made-up incident.
+pub(crate) struct Incident {
+    pub(crate) window: Frame,
+    pub(crate) infos: Vec<MetricInfo>,
+    pub(crate) topology: Topology,
+    pub(crate) began: Timestamp,
+}
+
+/// Services in layers of ten, each calling two of the next; a fault in the last one that spreads. The
+/// last quarter of the steps is the incident.
+pub(crate) fn incident(services: usize, metrics: usize, steps: usize) -> Result<Incident> {
     let kinds = [
         (MetricKind::Latency, "latency"),
         (MetricKind::Errors, "errors"),
@@ -108,10 +117,15 @@ fn rank(services: usize, metrics: usize, steps: usize, quick: bool) -> Result<Me
     let topology = topology(&calls)?;
     let window = Frame::new(keys, Timestamp::EPOCH, Duration::from_secs(1), values)?;
     let began = Timestamp::from_secs(normal as i64);
+    Ok(Incident { window, infos, topology, began })
+}
+
+fn rank(services: usize, metrics: usize, steps: usize, quick: bool) -> Result<Measured> {
+    let Incident { window, infos, topology, began } = incident(services, metrics, steps)?;
     let context = Context::new(&window, &infos, &topology, began)?;
     let analyzer = DefaultConfig::default().build()?;
     let ours = || drop(black_box(analyzer.rank(black_box(&context))));
-    let plain = || drop(black_box(textbook_scores(&window, metrics, normal)));
+    let plain = || drop(black_box(textbook_scores(&window, metrics, steps * 3 / 4)));
     on_one_thread(if quick { 1 } else { 3 }, ours, plain)
 }
 
