@@ -14,6 +14,9 @@
 //! - An [`Intake`] knows which request of which sender is for which decoder, and what to answer; the
 //!   feature `http` puts a server around it.
 //!
+//! - [`encode`] makes the bodies that go out again: scores and bands as series, incidents as alerts.
+//!
+//!
 //! No socket, no runtime and no clock by default: a body and the time of its arrival are arguments.
 //!
 //! ```
@@ -36,6 +39,7 @@
 
 mod alert_identity;
 pub mod decode;
+pub mod encode;
 mod error;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]

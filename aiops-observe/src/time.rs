@@ -12,6 +12,13 @@ pub(crate) fn rfc3339(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_nanos(nanos as i64))
 }
 
+/// As RFC 3339 in UTC, to the nanosecond where it is needed.
+pub(crate) fn to_rfc3339(time: Timestamp) -> String {
+    // Every i64 of nanoseconds is within the years that jiff knows.
+    let time = jiff::Timestamp::from_nanosecond(time.as_nanos().into());
+    time.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}
+
 /// Seconds since the epoch as a decimal number, read exactly to the nanosecond: as `f64` they would
 /// be off by up to 120 ns.
 pub(crate) fn seconds(text: &str) -> Option<Timestamp> {
@@ -58,6 +65,14 @@ mod tests {
         assert_eq!(nanos("12."), Some(12 * NANOS));
         for bad in ["", ".", "x", "1e300", "NaN", "99999999999999999999", "--1", "1.2.3"] {
             assert_eq!(nanos(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for nanos in [0, 1, -1_500_000_000, 1_700_000_000_123_456_789, i64::MIN, i64::MAX] {
+            let time = Timestamp::from_nanos(nanos);
+            assert_eq!(rfc3339(&to_rfc3339(time)), Some(time));
         }
     }
 
