@@ -2,6 +2,7 @@
 //! what to answer. A pure function of the request, so that any server can carry it.
 
 use crate::decode::*;
+use crate::encode::proto;
 use crate::{Decoder, Error, Limits, Rejection, Result, Sink, Tally};
 use aiops_core::{Timestamp, report};
 use std::fmt;
@@ -59,7 +60,7 @@ impl IntakeAnswer {
 /// | `POST` | what | answer |
 /// | --- | --- | --- |
 /// | `/api/v1/write` | remote write 1.0 or 2.0, by `Content-Type` | 204; 400 names what was rejected |
-/// | `/v1/metrics` | OpenTelemetry, protobuf | 200, with a partial success where some was rejected |
+/// | `/v1/metrics` | OpenTelemetry, protobuf or JSON by `Content-Type` | 200, with a partial success where some was rejected |
 /// | `/api/v1/import/prometheus` | text or OpenMetrics, by `Content-Type` | 204, 400 |
 /// | `/api/v2/alerts` | alerts as Prometheus sends them | 200, 400 |
 /// | `/webhook/alertmanager`, `/webhook/grafana` | their webhooks | 200, 400 |
@@ -80,6 +81,7 @@ pub struct Intake {
     remote_write_v1: RemoteWriteV1,
     remote_write_v2: RemoteWriteV2,
     otlp: Otlp,
+    otlp_json: OtlpJson,
     limits: Limits,
 }
 
@@ -100,6 +102,8 @@ enum Manner {
     RemoteWriteV2,
     /// With a protobuf message.
     Otlp,
+    /// With the same message as JSON.
+    OtlpJson,
 }
 
 impl Intake {
@@ -110,6 +114,7 @@ impl Intake {
             remote_write_v1: RemoteWriteV1::new(limits),
             remote_write_v2: RemoteWriteV2::new(limits),
             otlp: Otlp::new(limits),
+            otlp_json: OtlpJson::new(limits),
             limits,
         }
     }
@@ -159,8 +164,11 @@ impl Intake {
             "/api/v1/write" => {
                 (Manner::Plain(204), read(&mut self.remote_write_v1, request, now, sink))
             }
+            "/v1/metrics" if kind == "application/json" => {
+                (Manner::OtlpJson, read(&mut self.otlp_json, request, now, sink))
+            }
             "/v1/metrics" if kind != "application/x-protobuf" => {
-                return IntakeAnswer::text(415, "send application/x-protobuf");
+                return IntakeAnswer::text(415, "send application/x-protobuf or application/json");
             }
             "/v1/metrics" => (Manner::Otlp, read(&mut self.otlp, request, now, sink)),
             "/events" if request.header("ce-specversion").is_some() => {
@@ -238,6 +246,7 @@ fn answer(manner: Manner, decoded: Result<Tally>) -> IntakeAnswer {
             let harmless: u64 = harmless.map(|reason| tally.rejected_as(reason)).iter().sum();
             let answer = match manner {
                 Manner::Otlp => otlp_answer(&tally),
+                Manner::OtlpJson => otlp_json_answer(&tally),
                 _ if tally.rejected() > harmless => IntakeAnswer::text(400, tally.to_string()),
                 Manner::Plain(202) => IntakeAnswer {
                     status: 202,
@@ -273,24 +282,24 @@ fn answer(manner: Manner, decoded: Result<Tally>) -> IntakeAnswer {
 fn otlp_answer(tally: &Tally) -> IntakeAnswer {
     let mut body = Vec::new();
     if tally.rejected() > 0 {
-        let mut partial = vec![0x08];
-        put_varint(&mut partial, tally.rejected());
-        let message = tally.to_string();
-        partial.push(0x12);
-        put_varint(&mut partial, message.len() as u64);
-        partial.extend_from_slice(message.as_bytes());
-        body.push(0x0a);
-        put_varint(&mut body, partial.len() as u64);
-        body.extend_from_slice(&partial);
+        let mut partial = Vec::new();
+        proto::number(&mut partial, 1, tally.rejected());
+        proto::bytes(&mut partial, 2, tally.to_string().as_bytes());
+        proto::bytes(&mut body, 1, &partial);
     }
     let headers = vec![("content-type", "application/x-protobuf".to_owned())];
     IntakeAnswer { status: 200, headers, body, tally: None }
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+/// The same as JSON.
+fn otlp_json_answer(tally: &Tally) -> IntakeAnswer {
+    let body = match tally.rejected() {
+        0 => serde_json::json!({}),
+        rejected => serde_json::json!({"partialSuccess": {
+            "rejectedDataPoints": rejected.to_string(),
+            "errorMessage": tally.to_string(),
+        }}),
+    };
+    let headers = vec![("content-type", "application/json".to_owned())];
+    IntakeAnswer { status: 200, headers, body: body.to_string().into_bytes(), tally: None }
 }

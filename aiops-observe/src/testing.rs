@@ -59,11 +59,12 @@ impl Decoder for Unpacked<RemoteWriteV2> {
 }
 
 /// The fuzz targets by name: one a decoder, and `snappy` for the compression of two of them.
-pub const TARGETS: [&str; 15] = [
+pub const TARGETS: [&str; 16] = [
     "remote_write_v1",
     "remote_write_v2",
     "snappy",
     "otlp",
+    "otlp_json",
     "prometheus_text",
     "open_metrics",
     "query_range",
@@ -98,6 +99,7 @@ pub fn check_by_name(target: &str, body: &[u8]) {
         "remote_write_v2" => Box::new(Unpacked(RemoteWriteV2::new(limits))),
         "snappy" => Box::new(RemoteWriteV1::new(limits)),
         "otlp" => Box::new(Otlp::new(limits)),
+        "otlp_json" => Box::new(OtlpJson::new(limits)),
         "prometheus_text" => Box::new(Exposition::text().with_limits(limits)),
         "open_metrics" => Box::new(Exposition::open_metrics().with_limits(limits)),
         "query_range" => Box::new(QueryRange::new(limits).named("q")),

@@ -112,9 +112,12 @@ fn open_telemetry_is_told_what_was_rejected() {
     assert_eq!(answer.status, 200);
     assert_eq!(&answer.body[2..4], [0x08, 0x01], "one rejected");
     assert!(String::from_utf8_lossy(&answer.body).contains("1 label_too_long"));
-    let (answer, _) =
-        post(&mut intake, "/v1/metrics", &[("content-type", "application/json")], b"{}");
+    let (answer, _) = post(&mut intake, "/v1/metrics", &[("content-type", "text/plain")], b"{}");
     assert_eq!(answer.status, 415);
+
+    let kind = [("content-type", "application/json")];
+    let (answer, _) = post(&mut intake, "/v1/metrics", &kind, b"{}");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"{}".as_slice()));
 }
 
 #[test]

@@ -6,12 +6,12 @@ use std::io::Read;
 
 /// Decompresses what is compressed into a buffer that is kept, and passes on what is not.
 #[derive(Debug, Default)]
-pub(super) struct Gzip {
+pub(crate) struct Gzip {
     body: Vec<u8>,
 }
 
 impl Gzip {
-    pub(super) fn decompress<'a>(
+    pub(crate) fn decompress<'a>(
         &'a mut self,
         format: &'static str,
         body: &'a [u8],

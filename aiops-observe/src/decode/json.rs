@@ -16,7 +16,7 @@ pub(super) fn document<'a, T: Deserialize<'a>>(
     serde_json::from_slice(body).map_err(|error| malformed(format, body, &error))
 }
 
-fn malformed(format: &'static str, body: &[u8], error: &serde_json::Error) -> Error {
+pub(super) fn malformed(format: &'static str, body: &[u8], error: &serde_json::Error) -> Error {
     let lines = body.split_inclusive(|&byte| byte == b'\n').take(error.line().saturating_sub(1));
     let offset = (lines.map(<[u8]>::len).sum::<usize>() + error.column()).min(body.len());
     Error::Malformed { format, offset, reason: error.to_string(), before: Box::default() }

@@ -5,7 +5,7 @@
 //! | Prometheus remote write 1.0, 2.0 | [`RemoteWriteV1`], [`RemoteWriteV2`] |
 //! | a scrape: text 0.0.4, OpenMetrics | [`Exposition`] |
 //! | history from Prometheus' query API | [`QueryRange`] |
-//! | OpenTelemetry metrics | [`Otlp`] |
+//! | OpenTelemetry metrics | [`Otlp`], [`OtlpJson`] |
 //! | samples in files and scripts | [`JsonLines`], [`CsvSamples`] |
 //! | alerts of Alertmanager and Grafana, of Prometheus | [`AlertmanagerWebhook`], [`AlertmanagerApi`] |
 //! | alerts of whatever pages through PagerDuty | [`PagerDuty`] |
@@ -23,6 +23,7 @@ mod json;
 mod json_lines;
 mod mapped;
 mod otlp;
+mod otlp_json;
 mod otlp_value;
 mod pagerduty;
 mod query_range;
@@ -39,6 +40,7 @@ pub use exposition::Exposition;
 pub use json_lines::JsonLines;
 pub use mapped::{Mapped, MappedInto, Mapping};
 pub use otlp::Otlp;
+pub use otlp_json::OtlpJson;
 pub use pagerduty::PagerDuty;
 pub use query_range::QueryRange;
 pub use remote_write_v1::RemoteWriteV1;
