@@ -16,6 +16,7 @@
 //!
 //! - [`encode`] makes the bodies that go out again: scores and bands as series, incidents as alerts.
 //!
+//! - [`scale_out`] spreads series over the partitions of a log and workers that come and go.
 //!
 //! No socket, no runtime and no clock by default: a body and the time of its arrival are arguments.
 //!
@@ -50,6 +51,7 @@ mod intake;
 mod limits;
 mod normalise;
 mod proto;
+pub mod scale_out;
 mod tally;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
