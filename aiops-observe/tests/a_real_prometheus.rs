@@ -2,22 +2,13 @@
 //! (Debian's package `prometheus`; checked with 2.42).
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use aiops_core::{Clock, MetricKind, SystemClock};
-use aiops_observe::http::HttpConfig;
-use aiops_observe::{Form, Inbox, Intake, NormaliserConfig, Rejection, Tally};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+mod real;
+
+use aiops_core::MetricKind;
+use aiops_observe::{Form, Rejection, Tally};
+use real::{Folder, Running, free_port, serve};
+use std::process::Command;
 use std::time::Duration;
-
-/// Ends the process when the test does, however it ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// What the worker saw by the end of one request.
 struct Seen {
@@ -32,14 +23,7 @@ struct Seen {
 #[test]
 #[ignore = "starts /usr/bin/prometheus"]
 fn its_scrapes_arrive_as_samples_and_rates() {
-    let (seen, requests) = mpsc::channel();
-    let mut intake = Intake::default();
-    let mut normaliser = NormaliserConfig::default().build().unwrap();
-    let mut inbox = Inbox::default();
-    let server = HttpConfig::default().build(move |request| {
-        inbox.clear();
-        let now = SystemClock.now();
-        let answer = intake.handle(request, now, &mut normaliser.sink(&mut inbox));
+    let (intake_port, requests) = serve(|answer, inbox, normaliser| {
         let batch = inbox.batch();
         let named = |name: &str| {
             batch.iter().find(|(id, _)| normaliser.key(*id).is_some_and(|key| key.name == name))
@@ -48,26 +32,16 @@ fn its_scrapes_arrive_as_samples_and_rates() {
             let info = normaliser.info(id).unwrap();
             (info.kind, info.form, sample.value)
         });
-        let _ = seen.send(Seen {
+        Seen {
             status: answer.status,
             tally: answer.tally.clone().unwrap_or_default(),
             series: normaliser.len(),
             up: named("up").map(|(_, sample)| sample.value),
             counter,
-        });
-        answer
+        }
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let intake_port = listener.local_addr().unwrap().port();
-    let server = server.unwrap();
-    std::thread::spawn(move || runtime.block_on(server.serve(listener)));
-
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
-    let folder = std::env::temp_dir().join(format!("aiops-observe-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let port = free_port();
+    let folder = Folder::new("prometheus");
     let config = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs: [{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]
@@ -77,15 +51,13 @@ remote_write:
     metadata_config: {{send_interval: 1s}}
 "
     );
-    std::fs::write(folder.join("prometheus.yml"), config).unwrap();
-    let started = Command::new("/usr/bin/prometheus")
-        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let prometheus = Running(started.expect("the package `prometheus` is installed"));
+    std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+    let prometheus = Running::start(
+        Command::new("/usr/bin/prometheus")
+            .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}")),
+    );
 
     let mut total = Tally::default();
     let (mut up, mut counter, mut series) = (None, None, 0);
@@ -97,7 +69,6 @@ remote_write:
         counter = counter.or(seen.counter.filter(|(_, _, rate)| *rate > 0.0));
     }
     drop(prometheus);
-    let _ = std::fs::remove_dir_all(&folder);
     let (kind, form, rate) = counter.unwrap();
     println!("{total}; {series} series; up {up:?}; {rate} samples appended a second");
     assert_eq!(up, Some(1.0));
