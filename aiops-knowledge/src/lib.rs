@@ -33,14 +33,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! With the feature `history`, `history` keeps metric samples: hot in memory, warm and cold as
+//! Parquet files on disk and on an object store.
+//!
 //! # When not to use it
-//! For metric samples: a journal is for decisions, of which there are few. Samples belong into a
-//! time series database.
+//! The stores are for decisions, of which there are few: samples belong into the history. Neither
+//! replaces the time series database behind your dashboards.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod document;
 mod error;
 mod feedback;
+#[cfg(feature = "history")]
+#[cfg_attr(docsrs, doc(cfg(feature = "history")))]
+pub mod history;
 mod memory;
 mod registry;
 mod store;
