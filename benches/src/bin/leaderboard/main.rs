@@ -24,6 +24,8 @@ mod speed_act;
 mod speed_correlate;
 mod speed_detect;
 mod speed_gpu;
+#[cfg(feature = "history")]
+mod speed_history;
 mod speed_observe;
 mod speed_rca;
 mod speed_seasonal;

@@ -28,6 +28,8 @@ pub(crate) const AREAS: &[Area] = &[
 /// The rows of the speed table, in the order it prints them.
 pub(crate) const SPEED: &[&[SpeedRow]] = &[
     speed_observe::ROWS,
+    #[cfg(feature = "history")]
+    crate::speed_history::ROWS,
     speed_tier1::ROWS,
     speed_correlate::ROWS,
     speed_rca::ROWS,
