@@ -29,7 +29,8 @@
 //! ```
 //!
 //! # Features
-//! `testing`: conformance functions that judge any implementation of the traits.
+//! `testing`: conformance functions that judge any implementation of the traits. `linfa`: which of
+//! several siblings is unlike the others (`tier3::PeersConfig`), by DBSCAN of `linfa-clustering`.
 #![allow(
     clippy::neg_cmp_op_on_partial_ord,
     reason = "conditions that must hold are written down and negated, so that NaN fails too"
@@ -39,12 +40,14 @@
 mod backtest;
 mod bank;
 mod batch;
+mod calendar;
 mod calibrate;
 mod detector;
 mod ensemble;
 mod error;
 pub mod eval;
 mod forecast;
+mod highest;
 mod hold;
 mod method;
 mod per_series;
@@ -68,6 +71,7 @@ mod yardstick;
 pub use backtest::{Backtest, backtest, samples_of};
 pub use bank::{DetectorBank, Flagged, Tally, same_length};
 pub use batch::{BatchDetector, Fit, frame_fits};
+pub use calendar::{Calendar, ClockChange, Date, LocalTime, Weekly};
 pub use calibrate::{Calibrated, Calibrator, CalibratorConfig};
 pub use detector::{Detector, DetectorExt, explain_band};
 pub use ensemble::{Ensemble, EnsembleConfig, Vote};

@@ -6,7 +6,7 @@ use aiops_core::{
 };
 
 use crate::{
-    Change, DetectorBank, Episode, Flagged, Policy, Result, Tally,
+    Calendar, Change, DetectorBank, Episode, Flagged, Policy, Result, Tally,
     shard::{self, PerSeriesState},
 };
 
@@ -55,7 +55,7 @@ pub struct Watcher {
     bank: Box<dyn DetectorBank>,
     policy: Policy,
     kind_of: Box<KindOf>,
-    excluded: Vec<(Timestamp, Timestamp)>,
+    calendar: Calendar,
     scores: Vec<f64>,
     flagged: Vec<Flagged>,
 }
@@ -70,13 +70,24 @@ impl Watcher {
     /// Wires a bank to a policy.
     pub fn new(bank: Box<dyn DetectorBank>, policy: Policy, kind_of: Box<KindOf>) -> Self {
         let (scores, flagged) = (Vec::new(), Vec::new());
-        Watcher { bank, policy, kind_of, excluded: Vec::new(), scores, flagged }
+        Watcher { bank, policy, kind_of, calendar: Calendar::default(), scores, flagged }
     }
 
-    /// From `from` until before `until`, nothing is learnt and nothing raised: maintenance,
-    /// holidays, a known incident. May be called for the past before history is played.
+    /// From `from` until before `until`, nothing is learnt and nothing raised: maintenance, a known
+    /// incident. May be called for the past before history is played.
     pub fn exclude(&mut self, from: Timestamp, until: Timestamp) {
-        self.excluded.push((from, until));
+        self.calendar.spans.push((from, until));
+    }
+
+    /// Nothing is learnt and nothing raised in the time that a calendar excludes; replaces the one before,
+    /// and what was [excluded](Self::exclude) so far.
+    ///
+    /// # Errors
+    /// Those of [`Calendar::check`].
+    pub fn set_calendar(&mut self, calendar: Calendar) -> Result<()> {
+        calendar.check()?;
+        self.calendar = calendar;
+        Ok(())
     }
 
     /// Judges and learns a batch, and appends what there is to tell. Rows are in order per series.
@@ -217,7 +228,7 @@ impl Watcher {
     }
 
     fn is_excluded(&self, time: Timestamp) -> bool {
-        self.excluded.iter().any(|(from, until)| *from <= time && time < *until)
+        self.calendar.excludes(time).is_some()
     }
 
     fn anomaly(&self, id: SeriesId, episode: &Episode, key: &SeriesKey) -> Anomaly {

@@ -322,6 +322,14 @@ impl Router {
         self.levels.iter_mut().for_each(|level| level.watcher.exclude(from, until));
     }
 
+    /// No tier learns or raises anything in the time that a calendar excludes.
+    ///
+    /// # Errors
+    /// Those of [`Calendar::check`](crate::Calendar::check).
+    pub fn set_calendar(&mut self, calendar: &crate::Calendar) -> Result<()> {
+        self.levels.iter_mut().try_for_each(|level| level.watcher.set_calendar(calendar.clone()))
+    }
+
     /// Forgets these series.
     pub fn release(&mut self, ids: &[SeriesId]) {
         for level in &mut self.levels {

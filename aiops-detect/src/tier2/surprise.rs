@@ -38,8 +38,9 @@ pub struct SurpriseConfig {
     pub hold_lasting: f64,
     /// Tolerated share of normal samples that are flagged. Default 0.001.
     pub false_positive_rate: f64,
-    /// Span of the average of deviations that the p-value is about. Default 8: an average of a few
-    /// samples tells trouble from a bad sample, and costs a few samples of delay at most.
+    /// Span of the average of deviations that the p-value is about. Default 10: an average of a few
+    /// samples tells trouble from a bad sample, and costs a few samples of delay at most. Spans from 5
+    /// to 16 differ by what chance does.
     pub recent: f64,
     /// Turns recent deviations into p-values. Default horizon 8,000: operational metrics change their
     /// noise within weeks.
@@ -57,7 +58,7 @@ impl Default for SurpriseConfig {
             span: 40.0,
             hold_sudden: 12.0,
             hold_lasting: 700.0,
-            recent: 8.0,
+            recent: 10.0,
             false_positive_rate: 1e-3,
             calibrator: CalibratorConfig { horizon: 8_000, ..CalibratorConfig::default() },
         }
