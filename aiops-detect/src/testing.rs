@@ -6,6 +6,12 @@
 //! check_detector(|| EwmaConfig::default().build().unwrap());
 //! ```
 
+mod every;
+mod properties;
+
+pub use every::{Listed, every_detector};
+pub use properties::{check_invariances, load_any_state};
+
 use aiops_core::{Frame, Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter, Timestamp};
 
 use crate::random::SplitMix;

@@ -1,8 +1,9 @@
-//! Every implementation of the crate's traits passes the conformance functions.
+//! Every implementation of the crate's traits passes the conformance functions, and keeps what the
+//! list says of it.
 
 use aiops_detect::{
     Calibrated, CalibratorConfig, Columns, Method, PerSeries, Single, Tier,
-    testing::{check_bank, check_detector},
+    testing::{check_bank, check_detector, check_invariances, every_detector},
     tier1::{
         AbsenceConfig, CusumConfig, EwmaConfig, FlatLineConfig, GuardConfig, HourOfWeekConfig,
         MovingAverageConfig, RateOfChangeConfig, RobustConfig, SpectralResidualConfig, SpotConfig,
@@ -13,6 +14,7 @@ use aiops_detect::{
     },
     tier3::{HalfSpaceTreesConfig, RandomCutForestConfig},
 };
+use proptest::prelude::*;
 
 /// Detector and bank of one method.
 fn check<M: Method>(method: M) {
@@ -102,21 +104,28 @@ fn online_stl() {
 }
 
 #[test]
-fn ewma() {
-    let make = || EwmaConfig::default().build().unwrap();
-    check_detector(make);
-    check_bank(|| EwmaConfig::default().build_bank().unwrap(), make, 0.0);
+fn every_listed_detector() {
+    for listed in every_detector() {
+        check_detector(&listed.make);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn scale_shift_and_gaps(seed in any::<u64>()) {
+        for listed in every_detector() {
+            check_invariances(&listed, seed);
+        }
+    }
 }
 
 #[test]
-fn robust() {
-    let make = || RobustConfig::default().build().unwrap();
-    check_detector(make);
-    check_bank(|| RobustConfig::default().build_bank().unwrap(), make, 0.0);
-}
-
-#[test]
-fn guard() {
+fn banks_equal_their_detectors() {
+    let ewma = || EwmaConfig::default().build().unwrap();
+    check_bank(|| EwmaConfig::default().build_bank().unwrap(), ewma, 0.0);
+    let robust = || RobustConfig::default().build().unwrap();
+    check_bank(|| RobustConfig::default().build_bank().unwrap(), robust, 0.0);
     for (lower, consecutive) in [(None, 1), (Some(45.0), 3)] {
         let config =
             GuardConfig { lower, upper: Some(60.0), consecutive, ..GuardConfig::default() };
@@ -127,47 +136,16 @@ fn guard() {
 }
 
 #[test]
-fn surprise() {
-    let make = || SurpriseConfig::default().build().unwrap();
-    check_detector(make);
-    check_bank(|| PerSeries::new(Tier::Two, 10_240, make), make, 0.0);
-}
-
-#[test]
-fn calibrated() {
-    let make = || {
+fn a_bank_of_any_detector_equals_it() {
+    let surprise = || SurpriseConfig::default().build().unwrap();
+    check_bank(|| PerSeries::new(Tier::Two, 10_240, surprise), surprise, 0.0);
+    let calibrated = || {
         let robust = RobustConfig::default().build().unwrap();
         Calibrated::new(robust, CalibratorConfig::default(), 1e-3).unwrap()
     };
-    check_detector(make);
-    check_bank(|| PerSeries::new(Tier::One, 4_096, make), make, 0.0);
-}
-
-#[test]
-fn random_cut_forest() {
-    for config in [
-        RandomCutForestConfig::default(),
-        RandomCutForestConfig { shingle: 1, trees: 3, sample: 16, ..Default::default() },
-    ] {
-        let make = || config.clone().build().unwrap();
-        check_detector(make);
-        let (bytes, fresh) = (config.bytes_per_series(), make());
-        check_bank(
-            || {
-                PerSeries::new(Tier::Three, bytes, {
-                    let fresh = fresh.clone();
-                    move || fresh.clone()
-                })
-            },
-            make,
-            0.0,
-        );
-    }
-}
-
-#[test]
-fn half_space_trees() {
-    let make = || HalfSpaceTreesConfig { window: 60, ..Default::default() }.build().unwrap();
-    check_detector(make);
-    check_bank(|| PerSeries::new(Tier::Three, 42_000, make), make, 0.0);
+    check_bank(|| PerSeries::new(Tier::One, 4_096, calibrated), calibrated, 0.0);
+    let forest = || RandomCutForestConfig { trees: 4, ..Default::default() }.build().unwrap();
+    check_bank(|| PerSeries::new(Tier::Three, 32_768, forest), forest, 0.0);
+    let halves = || HalfSpaceTreesConfig { window: 60, ..Default::default() }.build().unwrap();
+    check_bank(|| PerSeries::new(Tier::Three, 42_000, halves), halves, 0.0);
 }
