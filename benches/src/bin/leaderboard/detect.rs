@@ -1,8 +1,11 @@
 //! Detection quality on labelled series, and what the detectors cost.
 
 mod contender;
+pub(crate) mod convert;
 mod data;
 mod network;
+pub(crate) mod normal;
+mod paired;
 mod quality;
 mod scores;
 
@@ -28,6 +31,7 @@ pub(crate) const AREA: Area = Area {
             and prints no quality. One metric: all rows are judged. Several: the rows behind train_len.\n\
             Scores of rows that a detector did not judge count as 0. NAB: where windows.json lies beside\n\
             the files or the set is named nab; threshold on the p-value, alert-once over 5 % of the file.\n\
+            Paired: VUS-PR per series minus that of trailing-median, the row that cleverer methods have to beat.\n\
             FPR@q: share of scored rows with label 0 whose p-value is at most q, pooled, over q.\n\
             --scores DIR writes DIR/<detector>/<path>.csv with timestamp,score,p_value,flag,label;\n\
             --foreign DIR adds rows for files of the same form made by other tools.",
@@ -82,8 +86,11 @@ fn run(mut args: Args) -> Result<()> {
         .map_err(|failure| -> Box<dyn std::error::Error> { failure })?;
     bar.finish_and_clear();
 
-    let rows = quality::rows(judged.into_iter().flatten().collect(), &contenders);
+    let judged: Vec<Judged> = judged.into_iter().flatten().collect();
+    let paired = paired::compare(&judged, &contenders);
+    let rows = quality::rows(judged, &contenders);
     quality::print(&rows);
+    paired::print(&paired);
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&rows)?;
         std::fs::write(&file, text + "\n").map_err(|error| format!("{file}: {error}"))?;

@@ -8,12 +8,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::args::Args;
-use crate::registry::{Area, Result};
+use crate::registry::Result;
 
-pub(crate) const AREA: Area = Area {
-    name: "convert",
-    usage: "--from rcaeval SRC OUT [--minutes N]",
-    about: "Brings a public download into the layout of `leaderboard -- rca --data OUT`.
+pub(crate) const ABOUT: &str = "Brings a public download into the layout of `leaderboard -- rca --data OUT`.
 
 rcaeval: every folder <service>_<fault>/<n>/ below SRC with inject_time.txt and data.csv (or
 simple_metrics.csv). Each folder above them becomes a set. Columns <service>_<metric> are kept, the
@@ -22,22 +19,16 @@ metric is the fault's own (cpu, mem, socket; disk is diskio where there is one),
 loss and disks that nobody measured, and none for code faults.
 
   --minutes N   length of the window, half before and half after the fault; 10 if not given, as in the
-                published tables",
-    unattended: false,
-    run,
-};
+                published tables";
 
-fn run(mut args: Args) -> Result<()> {
-    let from = args.value("--from")?.ok_or("--from rcaeval is needed")?;
+/// Converts a download of RCAEval.
+pub(crate) fn run(mut args: Args) -> Result<()> {
     let minutes: f64 = args.value("--minutes")?.map_or(Ok(10.0), |n| n.parse())?;
     let paths = args.positional();
     args.finish()?;
     let [source, out] = paths.as_slice() else {
         return Err("convert needs two folders, SRC and OUT".into());
     };
-    if from != "rcaeval" {
-        return Err(format!("nothing is known about {from:?}; known is rcaeval").into());
-    }
     if !(minutes > 0.0 && minutes.is_finite()) {
         return Err(format!("--minutes must be above 0, got {minutes}").into());
     }

@@ -9,20 +9,20 @@
 //! in words what the baseline is: the best plain loop one can write for the same work.
 
 use crate::{
-    args::Args, correlate, detect, discovery, rca, rca_convert, rca_growth, speed, speed_act,
-    speed_correlate, speed_detect, speed_gpu, speed_observe, speed_rca, speed_seasonal,
-    speed_tier1,
+    args::Args, convert, correlate, detect, discovery, rca, rca_growth, speed, speed_act,
+    speed_correlate, speed_detect, speed_gpu, speed_observe, speed_rca, speed_seasonal, speed_tier1,
 };
 
 /// The areas, in the order `all` runs them.
 pub(crate) const AREAS: &[Area] = &[
     speed::AREA,
     detect::AREA,
+    detect::normal::AREA,
     correlate::AREA,
     rca::AREA,
     discovery::AREA,
     rca_growth::AREA,
-    rca_convert::AREA,
+    convert::AREA,
 ];
 
 /// The rows of the speed table, in the order it prints them.

@@ -54,7 +54,8 @@ pub(crate) fn find(dir: &Path, sets: &[String]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn walk(dir: &Path, suffix: &str, files: &mut Vec<PathBuf>) -> Result<()> {
+/// Every file under `dir` whose name ends in `suffix`.
+pub(super) fn walk(dir: &Path, suffix: &str, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     for entry in entries {
         let path = entry?.path();

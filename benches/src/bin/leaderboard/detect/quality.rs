@@ -14,8 +14,9 @@ const QUIET: usize = 20;
 
 /// What one detector did on one series.
 pub(crate) struct Judged {
-    set: String,
-    detector: String,
+    pub(super) set: String,
+    pub(super) detector: String,
+    pub(super) series: String,
     measures: Option<Measures>,
     /// Scores, and windows, for the measure that is taken over all files together.
     nab: Option<(Vec<f64>, Vec<std::ops::RangeInclusive<usize>>)>,
@@ -37,6 +38,13 @@ struct Measures {
     affiliation_f1: f64,
     event_f1: f64,
     point_adjusted_f1: f64,
+}
+
+impl Judged {
+    /// VUS-PR, where the series is labelled.
+    pub(super) fn vus_pr(&self) -> Option<f64> {
+        self.measures.map(|measures| measures.vus_pr)
+    }
 }
 
 /// Judges all detectors on one series.
@@ -92,6 +100,7 @@ impl Judge {
         Ok(Judged {
             set: series.set.clone(),
             detector: detector.to_owned(),
+            series: series.path.clone(),
             measures,
             nab,
             normal,
