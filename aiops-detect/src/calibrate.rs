@@ -53,7 +53,7 @@ impl CalibratorConfig {
 /// Beyond all but three of the scores, and from two hundred on, a generalised Pareto tail goes on, as in
 /// SPOT (Siffer et al. 2017): with `t` the lowest of the 64 highest scores, `w` their share and `x = s - t`,
 /// `p(s) = w · (1 + ξx/σ)^(-1/ξ)`. Shape and scale come from probability-weighted moments; the shape is
-/// kept within -0.5 and 0.9, and a tail that ends goes on as a thin Pareto one, so that no p-value is zero.
+/// kept within -1 and 0.9, and a tail that ends goes on as a thin Pareto one, so that no p-value is zero.
 /// Trust it to about a tenth of one over the number of scores seen.
 ///
 /// The 64 highest scores are kept as they are, the others as counts in logarithmic bins, eight to an

@@ -79,7 +79,7 @@ impl Highest {
         }
         let spread = a0 - 2.0 * a1;
         let shape = if spread > 0.0 { 2.0 - a0 / spread } else { 0.9 };
-        let shape = shape.clamp(-0.5, 0.9);
+        let shape = shape.clamp(-1.0, 0.9);
         let scale = a0 * (1.0 - shape);
         let x = (score - lowest) / unit / scale;
         let share = if shape.abs() < 1e-6 {
@@ -137,10 +137,15 @@ mod tests {
     }
 
     // The tail of what has a known one: exponential, Pareto with exponent 3, uniform; the score that a
-    // hundredth of the kept ones exceed.
+    // hundredth of the kept ones exceed. Where the tail ends, the fit errs on the quiet side.
     #[test]
     fn tails_of_known_shape() {
-        for (shape, quantile) in [(0.0, 100_f64.ln()), (1.0 / 3.0, 3.0 * (100_f64.cbrt() - 1.0)), (-1.0, 0.99)] {
+        let cases = [
+            (0.0, 100_f64.ln(), 0.005..0.02),
+            (1.0 / 3.0, 3.0 * (100_f64.cbrt() - 1.0), 0.005..0.02),
+            (-1.0, 0.99, 0.005..0.1),
+        ];
+        for (shape, quantile, wanted) in cases {
             let mut shares = Vec::new();
             for seed in 0..400 {
                 let mut noise = Noise::new(seed);
@@ -155,7 +160,6 @@ mod tests {
             }
             shares.sort_by(f64::total_cmp);
             let middle = shares[200];
-            let wanted = 0.003..0.03;
             assert!(wanted.contains(&middle), "shape {shape}: {middle}");
         }
     }
