@@ -98,7 +98,7 @@ impl Calibrator {
         if !self.is_warm() {
             return None;
         }
-        let score = score.max(0.0).min(f64::MAX); // NaN is 0
+        let score = if score > 0.0 { score.min(f64::MAX) } else { 0.0 }; // NaN is 0
         let rank = |reached: f64| (reached + 0.5) / (self.total + 1.0);
         let Some(reached) = self.highest.reached(score) else {
             // Below the highest ones; never rarer than the lowest of them.

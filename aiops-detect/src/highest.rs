@@ -108,7 +108,7 @@ impl Highest {
         let mut last = f64::INFINITY;
         for i in 0..len {
             let (score, weight) = (saved::within(from, "score", f64::MAX)?, from.f32()?);
-            if !(0.0 <= score && score <= last && weight >= 0.0 && weight <= 1.0) {
+            if !((0.0..=last).contains(&score) && (0.0..=1.0).contains(&weight)) {
                 return Err(saved::invalid("highest score", score));
             }
             (highest.scores[i], highest.weights[i]) = (score, weight);

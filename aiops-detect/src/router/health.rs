@@ -45,7 +45,7 @@ pub enum Advice {
     /// Nothing.
     Healthy,
     /// The share of false alerts is above what is tolerated: train it anew, see
-    /// [`retrain`](super::retrain).
+    /// [`retrain`](fn@super::retrain).
     Retrain,
     /// It surely is: train it anew, and let nobody act on its alerts without asking until then.
     SuggestOnly,

@@ -13,7 +13,7 @@
 //! - **Fallback** ([`Fallback`], [`Cause`]): a tier that errs, is late, is untrained or is not confident
 //!   hands over to the next lower one; anomaly and verdict say so, and it comes back after a hold.
 //! - **Health** ([`Health`]): feedback about alerts, counted per detector and class; too many false
-//!   ones ask for [`retrain`].
+//!   ones ask for [`retrain()`].
 //!
 //! [`Router`] wires the first three. It asks no clock: what was late is told to it.
 
