@@ -37,7 +37,14 @@ impl CalibratorConfig {
             let reason = format!("must be within 1000 and 4000000, got {}", self.horizon);
             return Err(Error::config("horizon", reason));
         }
-        Ok(Calibrator { config: self, counts: [0.0; BINS], total: 0.0, top: i32::MIN, highest: Highest::default(), seen: 0 })
+        Ok(Calibrator {
+            config: self,
+            counts: [0.0; BINS],
+            total: 0.0,
+            top: i32::MIN,
+            highest: Highest::default(),
+            seen: 0,
+        })
     }
 }
 

@@ -159,7 +159,10 @@ fn the_engine_judges_as_the_reference_does() {
             // Dense, sparse, and series that come twice.
             let chosen: Vec<u32> = match step % 3 {
                 0 => (0..series as u32).collect(),
-                1 => (0..series as u32).filter(|i| (i + step as u32).is_multiple_of(11)).rev().collect(),
+                1 => (0..series as u32)
+                    .filter(|i| (i + step as u32).is_multiple_of(11))
+                    .rev()
+                    .collect(),
                 _ => (0..series as u32).chain([3, 77, 3]).collect(),
             };
             let ids: Vec<SeriesId> = chosen.iter().map(|i| SeriesId(*i)).collect();

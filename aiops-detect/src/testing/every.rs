@@ -41,7 +41,10 @@ impl Listed {
     }
 
     /// A detector that promises the contract and nothing beyond it.
-    pub fn plain<D: Detector + 'static>(name: &'static str, make: impl Fn() -> D + 'static) -> Self {
+    pub fn plain<D: Detector + 'static>(
+        name: &'static str,
+        make: impl Fn() -> D + 'static,
+    ) -> Self {
         Listed { scale: false, shift: false, gaps: false, ..Listed::new(name, make) }
     }
 }

@@ -38,7 +38,8 @@ pub fn otlp(said: &[Said<'_>]) -> Vec<u8> {
             proto::fixed64(&mut point, 3, said.time.as_nanos().to_le_bytes());
             proto::fixed64(&mut point, 4, value.to_le_bytes());
             for (name, value) in &labels {
-                (part.clear(), text.clear());
+                part.clear();
+                text.clear();
                 proto::bytes(&mut text, 1, value.as_bytes());
                 proto::bytes(&mut part, 1, name.as_bytes());
                 proto::bytes(&mut part, 2, &text);

@@ -10,7 +10,8 @@
 
 use crate::{
     args::Args, convert, correlate, detect, discovery, rca, rca_growth, speed, speed_act,
-    speed_correlate, speed_detect, speed_gpu, speed_observe, speed_rca, speed_seasonal, speed_tier1,
+    speed_correlate, speed_detect, speed_gpu, speed_observe, speed_rca, speed_seasonal,
+    speed_tier1,
 };
 
 /// The areas, in the order `all` runs them.

@@ -255,8 +255,8 @@ mod tests {
         folder: &Folder,
     ) -> (String, Vec<Vec<f64>>, Option<Vec<bool>>, usize) {
         let (source, out) = (folder.0.join("src"), folder.0.join("out"));
-        let words = ["--from", from, &source.to_string_lossy(), &out.to_string_lossy()];
-        run(Args::new(words.map(str::to_owned).to_vec())).unwrap();
+        let words = [source.to_string_lossy(), out.to_string_lossy()];
+        run(from, Args::new(words.map(|word| word.into_owned()).to_vec())).unwrap();
         let files = find(&out, &[]).unwrap();
         let series = read(&out, &files[0], &Manifest::read(&out).unwrap()).unwrap();
         (series.path, series.columns, series.labels, series.train_len)
