@@ -38,7 +38,7 @@ fn node_exporter() {
         ("node_network_receive_drop_total", &[], COUNTER, Errors, Unit::PerSecond, Up),
         ("node_netstat_Tcp_RetransSegs", &[], COUNTER, Errors, Unit::PerSecond, Up),
         ("node_filesystem_avail_bytes", &[], GAUGE, Saturation, Unit::Bytes, Down),
-        ("node_pressure_cpu_waiting_seconds_total", &[], COUNTER, Saturation, Unit::Ratio, Up),
+        ("node_pressure_cpu_waiting_seconds_total", &[], COUNTER, Cpu, Unit::Ratio, Up),
         ("node_boot_time_seconds", &[], GAUGE, Other, Unit::Seconds, Both),
         ("node_procs_blocked", &[], GAUGE, Saturation, Unit::Count, Up),
     ];
