@@ -28,7 +28,8 @@ use std::collections::BTreeMap;
 ///
 /// Source: Ikram, Chakraborty, Mitra, Saini, Bagchi & Kocaoglu 2022 (RCD), algorithms 1 and 2.
 /// Deviations: groups are dealt by the strength of dependence on F instead of at random, so that no
-/// seed is needed and neither names nor the order of rows decide; equally full bins in place of
+/// seed is needed and names decide nothing but the group of exact equals; the weakest of a group is
+/// dropped first; equally full bins in place of
 /// k-means; all metrics are scored, instead of raising the level until k are found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -183,19 +184,27 @@ impl Rcd {
     ) -> Vec<Dependence> {
         let mut weakest: Vec<Dependence> = group.iter().map(|&v| found[v]).collect();
         // The weakest first, each dropped at once: two that say the same of F would otherwise explain
-        // each other away, and nobody would be left. Members come strongest first.
-        let mut near: Vec<usize> = (0..group.len()).rev().collect();
+        // each other away, and nobody would be left. Exact equals are not tested given each other, or
+        // their names would decide which of them stays. Members come strongest first.
+        let order: Vec<usize> = (0..group.len()).rev().collect();
+        let strength = |place: usize| found[group[place]].surprise;
+        let mut near = order.clone();
         for depth in 1..=self.config.max_conditions {
-            for place in near.clone() {
-                let others: Vec<usize> =
-                    near.iter().filter(|&&o| o != place).map(|&o| group[o]).collect();
-                for_each_subset(&others, depth, |given| {
-                    weakest[place] =
-                        weakest[place].weaker(dependence(data, group[place], f, given));
-                });
-                if weakest[place].p_value > self.config.level {
-                    near.retain(|&other| other != place);
+            for equals in order.chunk_by(|&a, &b| strength(a) == strength(b)) {
+                let others: Vec<usize> = near
+                    .iter()
+                    .filter(|other| !equals.contains(other))
+                    .map(|&o| group[o])
+                    .collect();
+                for &place in equals.iter().filter(|place| near.contains(place)) {
+                    for_each_subset(&others, depth, |given| {
+                        weakest[place] =
+                            weakest[place].weaker(dependence(data, group[place], f, given));
+                    });
                 }
+                near.retain(|place| {
+                    !equals.contains(place) || weakest[*place].p_value <= self.config.level
+                });
             }
         }
         weakest
