@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Detector, Error, Result, Verdict,
     error::{at_least, probability},
-    highest::Highest,
     saved,
 };
 
@@ -18,11 +17,14 @@ pub struct CalibratorConfig {
     pub warm_up: usize,
     /// Scores after which older ones count half. Default 100,000; at most 4,000,000.
     pub horizon: usize,
+    /// Share of the highest scores that the tail is fitted to, within 10 and 50 of them: fewer say
+    /// nothing, and where more were seen their ranks say it better. Default 0.01.
+    pub tail: f64,
 }
 
 impl Default for CalibratorConfig {
     fn default() -> Self {
-        CalibratorConfig { warm_up: 30, horizon: 100_000 }
+        CalibratorConfig { warm_up: 30, horizon: 100_000, tail: 0.01 }
     }
 }
 
@@ -33,18 +35,12 @@ impl CalibratorConfig {
     /// [`Error::InvalidConfig`] names the field that is out of range.
     pub fn build(self) -> Result<Calibrator> {
         at_least("warm_up", self.warm_up, 1)?;
+        probability("tail", self.tail)?;
         if !(1_000..=4_000_000).contains(&self.horizon) || self.warm_up > self.horizon {
             let reason = format!("must be within 1000 and 4000000, got {}", self.horizon);
             return Err(Error::config("horizon", reason));
         }
-        Ok(Calibrator {
-            config: self,
-            counts: [0.0; BINS],
-            total: 0.0,
-            top: i32::MIN,
-            highest: Highest::default(),
-            seen: 0,
-        })
+        Ok(Calibrator { config: self, counts: [0.0; BINS], total: 0.0, top: i32::MIN, seen: 0 })
     }
 }
 
@@ -57,19 +53,18 @@ impl CalibratorConfig {
 /// next normal extreme look abnormal, and the observed rate runs away (measured: 5 to 50 times
 /// the knob). Anomalies in the history make p-values larger, that is, the detector quieter.
 ///
-/// Beyond all but three of the scores, and from two hundred on, a generalised Pareto tail goes on, as in
-/// SPOT (Siffer et al. 2017): with `t` the lowest of the 64 highest scores, `w` their share and `x = s - t`,
-/// `p(s) = w · (1 + ξx/σ)^(-1/ξ)`. Shape and scale come from probability-weighted moments; the shape is
-/// kept within -1 and 0.9, and a tail that ends goes on as a thin Pareto one, so that no p-value is zero.
-/// Trust it to about a tenth of one over the number of scores seen.
+/// From two hundred scores on, a Pareto tail continues beyond the highest [`CalibratorConfig::tail`]
+/// share of them, at most 50:
+/// `p(s) = p(t) · (s/t)^(-1/ξ)`, with `ξ` the mean of `ln(s/t)` over the scores above `t`. Trust it
+/// to about a tenth of one over the number of scores seen. It is the heavy-tailed case of the
+/// generalised Pareto tail of SPOT (Siffer et al. 2017) and errs on the quiet side for light tails.
 ///
-/// The 64 highest scores are kept as they are, the others as counts in logarithmic bins, eight to an
-/// octave, over 32 octaves below the highest score; within a bin they are taken to fall in proportion.
-/// Time O(bins above the score), memory 2 KiB.
+/// Scores are kept as counts in logarithmic bins, eight to an octave, over 32 octaves below the
+/// highest score; within a bin they are taken to fall in proportion. Time O(bins above the score), memory
+/// 1 KiB.
 ///
 /// Source: body, Vovk, Gammerman & Shafer 2005, "Algorithmic learning in a random world"
-/// (conformal p-values); tail, Hosking & Wallis 1987, "Parameter and quantile estimation for the
-/// generalized Pareto distribution".
+/// (conformal p-values); tail, Hill 1975.
 ///
 /// ```
 /// use aiops_detect::CalibratorConfig;
@@ -88,15 +83,12 @@ pub struct Calibrator {
     total: f64,
     /// The highest bin ends at 2^(top/8); `i32::MIN` before the first score above zero.
     top: i32,
-    highest: Highest,
     seen: u64,
 }
 
 const BINS: usize = 256;
 const PER_OCTAVE: f64 = 8.0;
 const ENOUGH_FOR_A_TAIL: f64 = 200.0;
-/// Scores above which their rank is believed rather than the tail.
-const FEW: f64 = 3.0;
 
 impl Calibrator {
     /// The chance of a score at least this high when all is as before; `None` while warming up.
@@ -105,38 +97,30 @@ impl Calibrator {
         if !self.is_warm() {
             return None;
         }
-        let score = if score > 0.0 { score.min(f64::MAX) } else { 0.0 }; // NaN is 0
-        let rank = |reached: f64| (reached + 0.5) / (self.total + 1.0);
-        let Some(reached) = self.highest.reached(score) else {
-            // Below the highest ones; never rarer than the lowest of them.
-            return Some(rank(self.reached_in_bins(score).max(self.highest.weight())));
-        };
-        // Ranks are exact as far as there are some; the highest of a few say nothing beyond them.
-        if reached >= FEW || self.total < ENOUGH_FOR_A_TAIL {
-            return Some(rank(reached));
-        }
-        let tail = self.highest.tail(score).map(|share| share * self.highest.weight() / self.total);
-        Some(tail.unwrap_or(1.0).min(rank(FEW)).max(f64::MIN_POSITIVE))
-    }
-
-    /// How many scores were at least this high, by the bins.
-    fn reached_in_bins(&self, score: f64) -> f64 {
         let at = self.position(score);
         let bin = at as usize;
-        let reached: f64 =
+        let mut reached: f64 =
             self.counts[(bin + 1).min(BINS)..].iter().map(|count| f64::from(*count)).sum();
-        let Some(count) = self.counts.get(bin) else { return reached };
-        let all = reached + f64::from(*count);
-        // Tails fall in proportion within a bin; the highest bin, with nothing above it, evenly.
-        // Scores of zero share the lowest bin and are all equal.
-        let within = at - bin as f64;
-        if bin == 0 {
-            all
-        } else if reached > 0.0 {
-            all * (reached / all).powf(within)
-        } else {
-            all * (1.0 - within)
+        if let Some(count) = self.counts.get(bin) {
+            let all = reached + f64::from(*count);
+            // Tails fall in proportion within a bin; the highest bin, with nothing above it, evenly.
+            // Scores of zero share the lowest bin and are all equal.
+            let within = at - bin as f64;
+            reached = if bin == 0 {
+                all
+            } else if reached > 0.0 {
+                all * (reached / all).powf(within)
+            } else {
+                all * (1.0 - within)
+            };
         }
+        let rank = (reached + 0.5) / (self.total + 1.0);
+        let enough = (self.config.tail * self.total).clamp(20.0, 50.0);
+        // The highest scores of a few say too little about a tail to go beyond them.
+        if reached >= enough || self.total < ENOUGH_FOR_A_TAIL {
+            return Some(rank);
+        }
+        Some(self.tail(at, enough).unwrap_or(rank).max(f64::MIN_POSITIVE))
     }
 
     /// How many scores the distribution stands for, older ones counting less.
@@ -170,11 +154,9 @@ impl Calibrator {
         }
         let bin = (self.position(score) as usize).min(BINS - 1);
         self.counts[bin] += 1.0;
-        self.highest.learn(score.max(0.0));
         self.total += 1.0;
         if self.total >= self.config.horizon as f64 {
             self.counts.iter_mut().for_each(|count| *count *= 0.5);
-            self.highest.halve();
             self.total *= 0.5;
         }
     }
@@ -197,6 +179,21 @@ impl Calibrator {
         (score.min(f64::MAX).log2() * PER_OCTAVE - f64::from(self.top) + BINS as f64).max(0.0)
     }
 
+    /// The Pareto tail above the bin edge that `enough` scores reach; `None` where only the lowest
+    /// bin, of unknown extent, has so many.
+    fn tail(&self, at: f64, enough: f64) -> Option<f64> {
+        let (mut above, mut bin) = (0.0, BINS);
+        while above < enough {
+            bin = bin.checked_sub(1).filter(|bin| *bin > 0)?;
+            above += f64::from(self.counts[bin]);
+        }
+        let excess: f64 =
+            (bin..BINS).map(|b| f64::from(self.counts[b]) * ((b - bin) as f64 + 0.5)).sum();
+        let to_ln = std::f64::consts::LN_2 / PER_OCTAVE;
+        let xi = (excess / above * to_ln).max(0.02);
+        Some(above / self.total * (-(at - bin as f64) * to_ln / xi).exp())
+    }
+
     /// Writes everything that was learnt.
     pub fn save(&self, out: &mut SnapshotWriter) {
         out.u64(self.seen);
@@ -209,7 +206,6 @@ impl Calibrator {
             out.u8(bin as u8);
             out.f32(*count);
         }
-        self.highest.save(out);
     }
 
     /// Replaces what was learnt by what [`save`](Self::save) wrote.
@@ -232,7 +228,6 @@ impl Calibrator {
             }
             loaded.counts[usize::from(bin)] = count;
         }
-        loaded.highest = Highest::load(from)?;
         *self = loaded;
         Ok(())
     }

@@ -47,7 +47,6 @@ mod ensemble;
 mod error;
 pub mod eval;
 mod forecast;
-mod highest;
 mod hold;
 mod method;
 mod per_series;
