@@ -128,10 +128,10 @@ fn run(mut args: Args) -> Result<()> {
             // A forest costs a hundred times what the others do.
             let series = if detector.contains("forest") { series.div_ceil(10) } else { series };
             let row = measure(detector, make, kind, series)?;
-            let [a, b, c, d] = row.over_knob;
-            println!("{detector:<20} {:<15} {a:>7.2} {b:>7.2} {c:>7.2} {d:>7.2}", kind.name());
+            print_row(detector, kind.name(), row.over_knob);
             rows.push(row);
         }
+        print_row(detector, "all, pooled", pooled(&rows[rows.len() - Kind::ALL.len()..]));
     }
     if let Some(file) = svg {
         std::fs::write(&file, draw(&rows)).map_err(|error| format!("{file}: {error}"))?;
@@ -141,6 +141,18 @@ fn run(mut args: Args) -> Result<()> {
         std::fs::write(&file, text + "\n").map_err(|error| format!("{file}: {error}"))?;
     }
     Ok(())
+}
+
+fn print_row(detector: &str, kind: &str, [a, b, c, d]: [f64; 4]) {
+    println!("{detector:<20} {kind:<15} {a:>7.2} {b:>7.2} {c:>7.2} {d:>7.2}");
+}
+
+/// The rates over all points of some rows.
+fn pooled(rows: &[Row]) -> [f64; 4] {
+    let points: u64 = rows.iter().map(|row| row.points).sum();
+    std::array::from_fn(|i| {
+        rows.iter().map(|row| row.over_knob[i] * row.points as f64).sum::<f64>() / points as f64
+    })
 }
 
 fn measure(detector: &'static str, make: Make, kind: Kind, series: usize) -> Result<Row> {
@@ -211,5 +223,11 @@ mod tests {
         let row = |kind| Row { detector: "default-uni", kind, points: 1, over_knob: [1.0; 4] };
         let svg = draw(&Kind::ALL.map(row));
         assert_eq!(svg.matches("<polyline").count(), 3);
+        let rows = [(1, 1.0), (3, 2.0)].map(|(points, over)| Row {
+            points,
+            over_knob: [over; 4],
+            ..row(Kind::Seasonal)
+        });
+        assert_eq!(pooled(&rows), [1.75; 4]);
     }
 }
