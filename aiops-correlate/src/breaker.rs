@@ -153,13 +153,14 @@ pub enum BreakerNews {
 /// assert!(new.storm && new.shown, "what is new is always displayed");
 /// # Ok::<(), aiops_correlate::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Breaker {
     config: BreakerConfig,
     records: Minute,
     shown: Minute,
     notices: Minute,
     storm: Option<StormCounts>,
+    #[serde(serialize_with = "crate::snapshot::sorted_set")]
     seen: FxHashSet<u64>,
     /// Since when both rates have been low.
     calm_since: Option<Timestamp>,
@@ -283,9 +284,9 @@ fn count(of: &mut BTreeMap<String, u64>, name: &str) {
 }
 
 /// Events within the last minute, by second.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Minute {
-    seconds: [u64; 60],
+    seconds: Vec<u64>,
     /// The second up to which the ring is current.
     at: i64,
     sum: u64,
@@ -293,7 +294,7 @@ struct Minute {
 
 impl Default for Minute {
     fn default() -> Self {
-        Minute { seconds: [0; 60], at: i64::MIN, sum: 0 }
+        Minute { seconds: vec![0; 60], at: i64::MIN, sum: 0 }
     }
 }
 
@@ -316,7 +317,7 @@ impl Minute {
             return;
         }
         if self.at == i64::MIN || second - self.at >= 60 {
-            self.seconds = [0; 60];
+            self.seconds.fill(0);
             self.sum = 0;
         } else {
             for old in self.at + 1..=second {

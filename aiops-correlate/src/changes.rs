@@ -35,7 +35,7 @@ impl Default for ChangeConfig {
 }
 
 /// A change as remembered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub(crate) id: EventId,
     pub(crate) kind: EventKind,
@@ -46,7 +46,7 @@ pub(crate) struct Change {
 }
 
 /// The changes known, in order of their start.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Changes {
     pub(crate) known: VecDeque<Change>,
 }

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::{
-    DedupConfig, Error, Funnel, Hold, HoldConfig, Priors, Result, SpreadConfig,
-    changes::ChangeConfig,
+    BreakerConfig, DedupConfig, Error, FrontConfig, Funnel, Hold, HoldConfig, InhibitRule,
+    Inhibitions, MapRule, Mapping, Priors, Result, Silence, Silences, SkewConfig, SpreadConfig,
+    changes::ChangeConfig, funnel::Stages,
 };
 use aiops_core::Prefer;
 
@@ -24,6 +25,20 @@ pub struct FunnelConfig {
     pub hold: Hold,
     /// How changes are attached to incidents.
     pub changes: ChangeConfig,
+    /// When very much that begins at once is a second root.
+    pub front: FrontConfig,
+    /// How the clocks of senders are corrected; a sender is the label `host`, or else the source.
+    pub skew: SkewConfig,
+    /// When a storm is on.
+    pub breaker: BreakerConfig,
+    /// Services of alerts that name none. Default: none is filled in.
+    pub mapping: Vec<MapRule>,
+    /// Alerts that make others pointless. Default none.
+    pub inhibit: Vec<InhibitRule>,
+    /// Silences and maintenance windows; more can be added later. Default none.
+    pub silences: Vec<Silence>,
+    /// How often alerts of one fingerprint must be said to be noise until that is learned. Default 3.
+    pub noise_after: u32,
     /// A link is made when it is at least this much likelier than chance, in nats. Default 2.
     pub link_nats: f64,
     /// The same for links that do not follow a dependency: callers noticed first, shared
@@ -59,6 +74,13 @@ impl Default for FunnelConfig {
             priors: Priors::default(),
             hold: Hold::default(),
             changes: ChangeConfig::default(),
+            front: FrontConfig::default(),
+            skew: SkewConfig::default(),
+            breaker: BreakerConfig::default(),
+            mapping: Vec::new(),
+            inhibit: Vec::new(),
+            silences: Vec::new(),
+            noise_after: 3,
             link_nats: 2.0,
             sideways_nats: 3.0,
             returns: 0.02,
@@ -134,6 +156,16 @@ impl FunnelConfig {
             }
         }
         self.hold.check()?;
-        Ok(Funnel::new(self))
+        let mut silences = Silences::default();
+        for silence in self.silences.clone() {
+            silences.add(silence)?;
+        }
+        let stages = Stages {
+            mapping: Mapping::new(self.mapping.clone())?,
+            breaker: self.breaker.clone().build()?,
+            silences,
+            inhibitions: Inhibitions::new(self.inhibit.clone())?,
+        };
+        Ok(Funnel::new(self, stages))
     }
 }

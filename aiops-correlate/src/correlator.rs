@@ -155,6 +155,16 @@ pub enum News {
     },
     /// Some of its firings came from another incident, because a late onset explains them better.
     Regrouped,
+    /// It would be shown, but a storm is on: it is counted there, and shown afterwards if it lasts.
+    Sampled {
+        /// The meta-incident of the storm.
+        into: IncidentId,
+    },
+    /// A silence that hid some of it has ended.
+    SilenceExpired {
+        /// The silence.
+        event: EventId,
+    },
     /// A change was attached to it.
     ChangeAttached {
         /// The change.
@@ -176,6 +186,8 @@ impl News {
             News::Merged { .. } => "merged",
             News::Split { .. } => "split",
             News::Regrouped => "regrouped",
+            News::Sampled { .. } => "sampled",
+            News::SilenceExpired { .. } => "silence_expired",
             News::ChangeAttached { .. } => "change_attached",
         }
     }

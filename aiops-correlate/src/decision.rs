@@ -147,6 +147,8 @@ pub enum Because {
     HeldUntil {
         /// When it is shown if it lasts.
         until: Timestamp,
+        /// Seconds from the decision to that.
+        for_s: i64,
         /// Probability that it is an incident, as of the decision.
         probability: f64,
         /// Median seconds after which firings of this kind end by themselves, as learned.
@@ -164,6 +166,8 @@ pub enum Because {
     Shown {
         /// When it was shown.
         at: Timestamp,
+        /// Seconds from the decision about the alert to that; not above 0 if it stood there before.
+        after_s: i64,
         /// That probability as of then.
         probability: f64,
     },
@@ -189,6 +193,8 @@ pub enum Because {
         by: EventId,
         /// When it ends.
         until: Timestamp,
+        /// Seconds from the decision to that.
+        for_s: i64,
     },
     /// It is a known symptom inside the cone of an incident that is being looked at.
     InCone {
@@ -201,7 +207,7 @@ pub enum Because {
     },
     /// A storm is on; display is sampled.
     Storm {
-        /// Alerts in the last minute.
+        /// The most alerts within a minute of that storm so far.
         per_minute: u64,
         /// The meta-incident that counts it.
         incident: IncidentId,
@@ -280,16 +286,19 @@ impl Because {
                     .with("alert", of.to_string())
                     .with("seconds", *seconds)
             }
-            Because::HeldUntil { until, probability, typical_life_s, expected_miss } => Reason::new(
+            Because::HeldUntil { until, for_s, probability, typical_life_s, expected_miss } => Reason::new(
                 "held_until",
                 format!(
-                    "held until {until} unless it ends: {} likely to be an incident so far, firings \
-                     like it last {typical_life_s:.0} s; {} of real ones end before that",
+                    "held for {} unless it ends: {} likely to be an incident so far, firings like it \
+                     last {}; {} of real ones end before that",
+                    span(*for_s),
                     percent(*probability),
+                    span(typical_life_s.round() as i64),
                     percent(*expected_miss),
                 ),
             )
             .with("until", *until)
+            .with("for_s", *for_s)
             .with("probability", *probability)
             .with("typical_life_s", *typical_life_s)
             .with("expected_miss", *expected_miss),
@@ -298,11 +307,17 @@ impl Because {
                 format!("ended while held; {} likely to have been an incident", percent(*probability)),
             )
             .with("probability", *probability),
-            Because::Shown { at, probability } => Reason::new(
-                "shown",
-                format!("shown at {at}: {} likely to be an incident", percent(*probability)),
-            )
+            Because::Shown { at, after_s, probability } => {
+                let when = match *after_s {
+                    ..0 => format!("in sight since {} before", span(-after_s)),
+                    0 => "shown at once".to_owned(),
+                    seconds => format!("shown after {}", span(seconds)),
+                };
+                let likely = percent(*probability);
+                Reason::new("shown", format!("{when}: {likely} likely to be an incident"))
+            }
             .with("at", *at)
+            .with("after_s", *after_s)
             .with("probability", *probability),
             Because::HoldExpired { limit_s } => {
                 Reason::new("hold_expired", format!("nothing is held longer than {limit_s} s"))
@@ -318,10 +333,12 @@ impl Because {
                     .with("rule", rule.as_str())
                     .with("alert", by.to_string())
             }
-            Because::Silenced { by, until } => {
-                Reason::new("silenced", format!("covered by announcement {by} until {until}"))
+            Because::Silenced { by, until, for_s } => {
+                let text = format!("covered by announcement {by} for another {}", span(*for_s));
+                Reason::new("silenced", text)
                     .with("event", by.to_string())
                     .with("until", *until)
+                    .with("for_s", *for_s)
             }
             Because::InCone { incident, service, hops } => Reason::new(
                 "in_cone",
@@ -335,7 +352,7 @@ impl Because {
             .with("hops", *hops),
             Because::Storm { per_minute, incident } => Reason::new(
                 "storm",
-                format!("{per_minute} alerts in the last minute; counted in incident {incident}"),
+                format!("up to {per_minute} alerts a minute; counted in incident {incident}"),
             )
             .with("per_minute", *per_minute)
             .with("incident", incident.to_string()),
@@ -357,6 +374,15 @@ fn calls(hops: u32) -> String {
     }
 }
 
+/// A span of time for people, to two digits or better.
+pub(crate) fn span(seconds: i64) -> String {
+    match seconds {
+        ..180 => format!("{seconds} s"),
+        180..10_800 => format!("{} min", (seconds + 30) / 60),
+        _ => format!("{} h", (seconds + 1_800) / 3_600),
+    }
+}
+
 fn percent(probability: f64) -> String {
     format!("{:.0} %", probability * 100.0)
 }
@@ -375,6 +401,17 @@ mod tests {
         let reason = Because::DependsOn { service: "db-1".into(), hops: 2 }.reason();
         assert_eq!(reason.to_string(), "depends on db-1, 2 hops");
         assert_eq!(serde_json::to_value(&reason).unwrap()["facts"]["hops"], 2);
+    }
+
+    #[test]
+    fn times_are_told_as_spans() {
+        let at = Timestamp::from_secs(1_795_559_466);
+        let said = |after_s| Because::Shown { at, after_s, probability: 0.97 }.reason().sentence;
+        assert_eq!(said(0), "shown at once: 97 % likely to be an incident");
+        assert_eq!(said(93), "shown after 93 s: 97 % likely to be an incident");
+        assert_eq!(said(-570), "in sight since 10 min before: 97 % likely to be an incident");
+        assert_eq!(span(7_300), "122 min");
+        assert_eq!(span(86_400), "24 h");
     }
 
     #[test]

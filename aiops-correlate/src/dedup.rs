@@ -41,7 +41,7 @@ impl Default for DedupConfig {
 }
 
 /// One series: everything with one fingerprint and one severity.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Series {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) severity: Severity,
@@ -56,7 +56,7 @@ pub(crate) struct Series {
 }
 
 /// One firing of a series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Episode {
     pub(crate) series: u32,
     pub(crate) prev: u32,
@@ -98,7 +98,7 @@ pub(crate) struct Claim {
 }
 
 /// What a record did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Effect {
     /// It began a firing.
     New,
@@ -129,7 +129,7 @@ pub(crate) struct Taken {
 }
 
 /// One line of the record log.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) alert: AlertId,
     /// Its own time.
@@ -140,11 +140,14 @@ pub(crate) struct Record {
     pub(crate) prev: u32,
     pub(crate) severity: Severity,
     pub(crate) effect: Effect,
+    /// Not displayed, because a storm was on.
+    pub(crate) sampled: bool,
 }
 
 /// Series, their firings and the record log.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Sessions {
+    #[serde(skip)]
     pub(crate) config: DedupConfig,
     pub(crate) series: Vec<Series>,
     pub(crate) histories: Vec<SeriesHistory>,
@@ -193,9 +196,8 @@ impl Sessions {
         (series.fingerprint.as_u64(), series.severity)
     }
 
-    /// Takes one record of `series`. `says_end` is whether ends of its kind are reported.
-    pub(crate) fn take(&mut self, series: u32, claim: Claim, says_end: bool) -> Taken {
-        let gap = if says_end { self.config.gap } else { self.config.gap_without_end };
+    /// Takes one record of `series`. `gap` is the silence after which its firing is over.
+    pub(crate) fn take(&mut self, series: u32, claim: Claim, gap: Duration) -> Taken {
         match claim.end {
             None => self.fire(series, claim, gap),
             Some(end) => self.end(series, claim, end, gap),
@@ -378,7 +380,7 @@ impl Sessions {
     }
 
     /// Moves the records of `at` that lie after `time` into a firing of their own.
-    fn split_after(&mut self, at: u32, time: Timestamp) -> u32 {
+    pub(crate) fn split_after(&mut self, at: u32, time: Timestamp) -> u32 {
         let mut moved = Vec::new();
         let mut kept = NONE;
         let mut record = self.episodes[at as usize].last_record;

@@ -7,13 +7,14 @@
 //! onset that explains a firing better takes it over, subtree and all.
 
 use aiops_core::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::dedup::NONE;
 use crate::near::Relation;
 
 /// Why a firing hangs on another.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Link {
     pub(crate) relation: Via,
     pub(crate) hops: u8,
@@ -24,7 +25,7 @@ pub(crate) struct Link {
 }
 
 /// The kinds of link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Via {
     /// Nothing: a root.
     Root,
@@ -32,6 +33,8 @@ pub(crate) enum Via {
     Near(Relation),
     /// The same series came back.
     Recurrence,
+    /// A person hung it there.
+    Hand,
 }
 
 impl Link {
@@ -44,7 +47,7 @@ impl Link {
 }
 
 /// One firing as the forest sees it; indexed like the firings of [`crate::dedup`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Node {
     pub(crate) service: u32,
     pub(crate) onset: Timestamp,
@@ -58,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) arrived: Timestamp,
     /// How much of it was counted as noise already.
     pub(crate) counted: f32,
+    /// The correction that put it where it is.
+    pub(crate) hand: u32,
 }
 
 /// What moving a subtree did.
@@ -70,7 +75,7 @@ pub(crate) struct Moved {
 }
 
 /// Trees of firings, their groups' member lists, and recent onsets by service.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Forest {
     pub(crate) nodes: Vec<Option<Node>>,
     pub(crate) members: Vec<Vec<u32>>,
@@ -125,6 +130,7 @@ impl Forest {
             slot,
             arrived,
             counted: 0.0,
+            hand: NONE,
         };
         if at as usize >= self.nodes.len() {
             self.nodes.resize(at as usize + 1, None);

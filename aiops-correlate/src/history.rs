@@ -80,14 +80,14 @@ const GAP_PRIOR: f64 = 5.0;
 const LOST_RESEND: f64 = 0.05;
 
 /// Gaps between the records of a firing, by length: followed by another record, or by the end.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Gaps {
     pub(crate) resent: [f64; GAP_EDGES.len() + 1],
     pub(crate) cut: [f64; GAP_EDGES.len() + 1],
 }
 
 /// What is remembered of one series (one fingerprint).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SeriesHistory {
     pub(crate) noise: f64,
     pub(crate) life_n: f64,
@@ -100,7 +100,7 @@ pub(crate) struct SeriesHistory {
 }
 
 /// What is remembered of one kind of alert (one alert name).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct KindHistory {
     pub(crate) series: u32,
     pub(crate) noise: f64,
@@ -120,7 +120,7 @@ pub(crate) struct KindHistory {
 }
 
 /// The whole memory of one tenant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct History {
     pub(crate) priors: Priors,
     pub(crate) started: Option<Timestamp>,
@@ -137,6 +137,8 @@ pub(crate) struct History {
     pub(crate) late: [f64; LATE_EDGES.len() + 1],
     /// Services known, from the topology or from alerts: how many series a kind could have.
     pub(crate) services: u32,
+    /// Firings of all kinds that ended with a record that said so, and ones that just stopped.
+    pub(crate) ends: (f64, f64),
     /// With learning frozen, answers stay the same whatever is seen.
     pub(crate) frozen: bool,
     incident_life: LogLogistic,
@@ -169,6 +171,7 @@ impl History {
             followed: (0.0, 0.0),
             late: [0.0; LATE_EDGES.len() + 1],
             services: 0,
+            ends: (0.0, 0.0),
             frozen: false,
             incident_life,
             priors,
@@ -434,9 +437,13 @@ impl History {
         1.0 - self.incident_life.ln_survival(age_s).exp()
     }
 
-    /// Whether ends of this kind are reported. Unknown kinds are taken to report them.
+    /// Whether ends of this kind are reported.
+    /// Unknown kinds are taken to do as the others do.
     pub(crate) fn says_when_over(&self, kind: u32) -> bool {
         let of_kind = self.kind(kind);
+        if of_kind.said_end + of_kind.fell_silent < 1.0 {
+            return self.ends.0 >= 0.05 * self.ends.1;
+        }
         of_kind.said_end >= 0.05 * of_kind.fell_silent
     }
 

@@ -68,6 +68,9 @@ pub struct HoldConfig {
     pub decide_by: Duration,
     /// Shown after `decide_by` from this probability on. Default 0.8: it is late anyway.
     pub late: f64,
+    /// Alerts whose end nobody reports are shown at once if their series fires at most so often a day:
+    /// waiting would tell nothing. Default 10; 0 for never.
+    pub rare_per_day: f64,
     /// Shown when it lasts this long, whatever the evidence: no hold is without an end. Default
     /// 2 hours.
     pub limit: Duration,
@@ -80,6 +83,7 @@ impl Default for HoldConfig {
             likely: 0.05,
             decide_by: Duration::from_secs(570),
             late: 0.8,
+            rare_per_day: 10.0,
             limit: Duration::from_secs(7_200),
         }
     }

@@ -138,6 +138,31 @@ impl Inhibitions {
         })
     }
 
+    /// What fires, by rule, source, key and fingerprint: what a snapshot keeps.
+    pub(crate) fn saved(&self) -> Vec<(u32, u32, u64, u64, AlertId)> {
+        let mut saved = Vec::new();
+        for (rule, active) in (0..).zip(&self.rules) {
+            for (source, firing) in (0..).zip(&active.firing) {
+                for (key, of_key) in firing {
+                    saved.extend(of_key.iter().map(|(of, id)| (rule, source, *key, *of, *id)));
+                }
+            }
+        }
+        saved.sort_unstable();
+        saved
+    }
+
+    /// Takes back what [`saved`](Self::saved) gave.
+    pub(crate) fn restore(&mut self, saved: Vec<(u32, u32, u64, u64, AlertId)>) {
+        for (rule, source, key, fingerprint, id) in saved {
+            let active = self.rules.get_mut(rule as usize);
+            let firing = active.and_then(|active| active.firing.get_mut(source as usize));
+            if let Some(firing) = firing {
+                firing.entry(key).or_default().insert(fingerprint, id);
+            }
+        }
+    }
+
     /// Whether there is no rule.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()

@@ -3,9 +3,15 @@
 //!
 //! | stage | what it does | settings |
 //! | --- | --- | --- |
+//! | map | an alert without a service gets one from its labels | [`MapRule`] |
+//! | clock skew | senders whose clocks are off are corrected | [`SkewConfig`] |
 //! | deduplicate | records of one fingerprint become firings with a beginning and an end | [`DedupConfig`] |
+//! | quiet | silences, maintenance windows and inhibition, which end loudly | [`Silence`], [`InhibitRule`] |
 //! | link | a firing hangs on the earlier onset that explains it best, weighed against chance | [`SpreadConfig`] |
 //! | hold | a group is shown when the evidence for trouble outweighs what was learned about firings of its kind | [`Hold`], [`Priors`] |
+//! | front | very much that begins at once is a second root | [`FrontConfig`] |
+//! | storm | display is sampled while more comes than anybody reads | [`BreakerConfig`] |
+//! | correct | people merge, split, move, pin, and say what is noise | [`Correction`] |
 //! | changes | deploys and other changes are attached to what they precede | [`ChangeConfig`] |
 //! | tell | incidents, decisions and their reasons | [`Decision`], [`Because`] |
 //!
@@ -13,7 +19,7 @@
 //! implementation, built from a [`FunnelConfig`].
 //!
 //! # Features
-//! `sim`: the storm generator. `testing`: `testing::check_correlator`, which judges an implementation of [`Correlator`].
+//! `sim`: the storm generator. `zones`: maintenance windows in named time zones. `testing`: `testing::check_correlator`, which judges an implementation of [`Correlator`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod baseline;
@@ -25,6 +31,8 @@ mod decision;
 mod dedup;
 mod error;
 pub mod eval;
+mod feedback;
+mod front;
 mod funnel;
 mod group;
 mod history;
@@ -41,6 +49,7 @@ mod silence;
 #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
 pub mod sim;
 mod skew;
+mod snapshot;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
@@ -53,6 +62,8 @@ pub use correlator::{Context, Correlator, CorrelatorExt, News, Update};
 pub use decision::{Action, Because, Decision};
 pub use dedup::DedupConfig;
 pub use error::{Error, Result};
+pub use feedback::{Corrected, Correction, Subject};
+pub use front::FrontConfig;
 pub use funnel::Funnel;
 pub use history::Priors;
 pub use hold::{Hold, HoldConfig, StaticHold};

@@ -1,11 +1,13 @@
 //! How long firings last: learned survival, for the ones that end by themselves and for trouble.
 
+use serde::{Deserialize, Serialize};
+
 /// Survival of something that lasts about `median` seconds, log-logistic with the given spread.
 ///
 /// S(t) = 1 / (1 + (t/m)^b), with b = π / (√3 σ) for the standard deviation σ of ln t. Chosen over
 /// the log-normal because both tails are heavier, which is what a small sample deserves, and
 /// because it needs no error function. At t = 0, S = 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LogLogistic {
     ln_median: f64,
     shape: f64,
@@ -55,16 +57,16 @@ const REACH: f64 = 4.0;
 /// A log-logistic prior, worth [`weight`](Self::new) observations, keeps bins that were never hit
 /// possible. With many observations the edge of the real distribution shows: if nothing of a kind
 /// ever lasted longer than four minutes, five minutes are strong evidence.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Shape {
-    bins: [f64; BINS],
+    bins: Vec<f64>,
     total: f64,
     weight: f64,
 }
 
 impl Shape {
     pub(crate) fn new(weight: f64) -> Self {
-        Shape { bins: [0.0; BINS], total: 0.0, weight }
+        Shape { bins: vec![0.0; BINS], total: 0.0, weight }
     }
 
     pub(crate) fn learn(&mut self, z: f64, weight: f64) {

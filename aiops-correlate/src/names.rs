@@ -1,12 +1,27 @@
 //! Interned words: services, alert names and hosts as dense numbers (crate-private).
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 /// Word to number and back. Numbers are dense and never reused.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Box<str>>", into = "Vec<Box<str>>")]
 pub(crate) struct Names {
     words: Vec<Box<str>>,
     numbers: FxHashMap<Box<str>, u32>,
+}
+
+impl From<Vec<Box<str>>> for Names {
+    fn from(words: Vec<Box<str>>) -> Self {
+        let numbers = words.iter().cloned().zip(0..).collect();
+        Names { words, numbers }
+    }
+}
+
+impl From<Names> for Vec<Box<str>> {
+    fn from(names: Names) -> Self {
+        names.words
+    }
 }
 
 impl Names {

@@ -83,7 +83,7 @@ pub struct Silence {
 }
 
 /// A silence that has just ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expired {
     /// Which.
     pub id: EventId,
@@ -146,6 +146,9 @@ struct Known {
     holds: bool,
     hidden: u64,
 }
+
+/// A silence, whether it holds, what it hid, and its window.
+pub(crate) type SavedSilence = (Silence, bool, u64, Option<(Timestamp, Timestamp)>);
 
 /// A zone that exists.
 #[derive(Debug, Clone)]
@@ -217,6 +220,24 @@ impl Silences {
             Some(if from > now { from } else { until })
         };
         self.known.iter_mut().filter_map(next).min()
+    }
+
+    /// What is known, and whether each holds and has hidden how much: what a snapshot keeps.
+    pub(crate) fn saved(&self) -> Vec<SavedSilence> {
+        let saved = |k: &Known| (k.silence.clone(), k.holds, k.hidden, k.window);
+        self.known.iter().map(saved).collect()
+    }
+
+    /// Takes back what [`saved`](Self::saved) gave, in place of what is known.
+    pub(crate) fn restore(&mut self, saved: Vec<SavedSilence>) -> Result<()> {
+        self.known.clear();
+        for (silence, holds, hidden, window) in saved {
+            self.add(silence)?;
+            if let Some(known) = self.known.last_mut() {
+                (known.holds, known.hidden, known.window) = (holds, hidden, window);
+            }
+        }
+        Ok(())
     }
 
     /// The name of a silence.

@@ -60,9 +60,10 @@ impl Default for SkewConfig {
 /// assert_eq!(skew.correct("c", Timestamp::from_secs(9_000)), Timestamp::from_secs(5_400));
 /// assert_eq!(skew.correct("a", Timestamp::from_secs(9_000)), Timestamp::from_secs(9_000));
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ClockSkew {
     config: SkewConfig,
+    #[serde(serialize_with = "crate::snapshot::sorted_map")]
     sources: FxHashMap<Box<str>, Source>,
     /// Median of the shortest delays, and how many records ago it was taken.
     typical_s: f64,
@@ -70,7 +71,7 @@ pub struct ClockSkew {
 }
 
 /// Apparent delays of one source: number of the record and seconds, both ascending.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Source {
     records: u32,
     shortest: VecDeque<(u32, f64)>,

@@ -60,6 +60,7 @@ impl Funnel {
         let members = self.forest.members(group).to_vec();
         for at in members {
             self.forest.remove(at);
+            self.quiet.remove(&at);
             self.sessions.forget_records_of(at);
             self.sessions.free(at);
         }

@@ -42,6 +42,42 @@ impl Funnel {
         self.take_over(at, &later);
         let group = self.forest.node(at).group;
         self.settle(group);
+        self.rushes(onset, at);
+    }
+
+    /// Looks whether `at`, which begins at `onset` or is heard again after long, makes a front; then
+    /// what belongs to it leaves what it was hung on before.
+    pub(super) fn rushes(&mut self, onset: Timestamp, at: u32) {
+        let Some(firings) = self.fronts.begins(onset, at) else { return };
+        let mut services = Vec::new();
+        for &firing in &firings {
+            let node = self.forest.get(firing).map_or(NONE, |node| node.service);
+            if node != NONE {
+                services.push(node);
+                services.extend(self.near.of(node).iter().map(|near| near.service));
+            }
+        }
+        let Some(front) = self.fronts.last_mut() else { return };
+        front.services.extend(services);
+        let began = front.at;
+        for firing in firings {
+            if self.forest.get(firing).is_none() {
+                continue;
+            }
+            if self.sessions.episode(firing).onset < began {
+                // Heard again after long: what came since is a firing of its own.
+                let before = began - std::time::Duration::from_nanos(1);
+                let split = self.sessions.split_after(firing, before);
+                if split != NONE {
+                    self.sessions.episodes[firing as usize].ended =
+                        self.sessions.episode(firing).last;
+                    self.fell_silent(firing);
+                    self.begun(split);
+                }
+            } else {
+                self.relink(firing);
+            }
+        }
     }
 
     /// Firings that began later and are explained better by `at` than by what they hang on.
@@ -49,6 +85,8 @@ impl Funnel {
         for &(child, link) in later {
             let node = self.forest.node(child);
             let better = match node.link.relation {
+                _ if node.hand != NONE => false,
+                Via::Hand => false,
                 Via::Root => true,
                 Via::Recurrence => link.nats > node.link.nats,
                 Via::Near(_) => {
@@ -88,6 +126,9 @@ impl Funnel {
     /// Finds the best parent of a firing again.
     fn relink(&mut self, at: u32) {
         let node = self.forest.node(at);
+        if node.hand != NONE {
+            return;
+        }
         let (service, onset) = (node.service, node.onset);
         match self.best_parent(at, service, onset, None) {
             Some((parent, link)) if !self.forest.is_above(at, parent) => {
@@ -133,7 +174,8 @@ impl Funnel {
         for near in std::iter::once(&own).chain(self.near.of(service)) {
             let onsets = self.forest.onsets(near.service, onset, window, PER_SERVICE);
             for &(began, other) in onsets {
-                if other == at {
+                let front = self.fronts.between(began.min(onset), began.max(onset), service);
+                if other == at || front {
                     continue;
                 }
                 // Within the window, so the difference fits.
@@ -192,7 +234,9 @@ impl Funnel {
             return None;
         }
         let before = self.sessions.episode(prev);
-        let soon = episode.onset <= before.ended + self.config.return_within;
+        let service = self.forest.get(prev).map_or(NONE, |node| node.service);
+        let front = self.fronts.between(before.onset, episode.onset, service);
+        let soon = !front && episode.onset <= before.ended + self.config.return_within;
         (!before.is_open() && soon).then_some(prev)
     }
 

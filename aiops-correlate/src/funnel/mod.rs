@@ -1,10 +1,13 @@
 //! The default correlator: the one place that sees all stages.
 
 mod attach;
+mod correct;
 mod forget;
 mod link;
 mod part;
+mod quiet;
 mod settle;
+mod storm;
 mod teach;
 mod tell;
 mod timers;
@@ -14,20 +17,28 @@ use aiops_core::{
     Alert, AlertId, Event, EventId, Incident, IncidentId, IncidentState, Severity, Timestamp,
     telemetry,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::changes::Changes;
 use crate::correlator::{Context, Correlator, Update};
 use crate::dedup::{Claim, Effect, NONE, Record, Series, Sessions};
+use crate::front::Fronts;
 use crate::group::Forest;
 use crate::history::{History, SeriesHistory};
 use crate::hold::Part;
 use crate::names::Names;
 use crate::near::Neighbourhood;
 use crate::onset::Spread;
-use crate::{Decision, FunnelConfig};
+use crate::{
+    Breaker, ClockSkew, Decision, Error, Expired, FunnelConfig, Inhibitions, Mapping, Silence,
+    Silences,
+};
+pub(crate) use correct::Made;
+pub(crate) use quiet::Quiet;
+pub(crate) use storm::Storm;
 
 /// The default [`Correlator`]: alerts of one tenant into explained incidents.
 ///
@@ -70,12 +81,28 @@ pub struct Funnel {
     pub(crate) finished: VecDeque<(Timestamp, u32, u64)>,
     pub(crate) founded: u64,
     pub(crate) swept_at: Timestamp,
+    pub(crate) fronts: Fronts,
+    pub(crate) mapping: Mapping,
+    pub(crate) skew: ClockSkew,
+    pub(crate) breaker: Breaker,
+    pub(crate) storms: Vec<Storm>,
+    /// Kinds that had a notice in the storm that is on, and groups that wait for its end.
+    pub(crate) storm_kinds: FxHashSet<u32>,
+    pub(crate) waiting: Vec<(u32, u64)>,
+    pub(crate) silences: Silences,
+    pub(crate) inhibitions: Inhibitions,
+    /// Firings that show nothing by themselves, and why.
+    pub(crate) quiet: FxHashMap<u32, Quiet>,
+    pub(crate) expired: Vec<Expired>,
+    pub(crate) corrections: Vec<Made>,
+    /// How often each history was said to be noise since that was last learned.
+    pub(crate) noise_said: FxHashMap<u32, u32>,
     parts: Vec<Part>,
     scratch: Vec<f64>,
 }
 
 /// A group of firings: an incident, held or shown.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) id: IncidentId,
     pub(crate) state: IncidentState,
@@ -104,7 +131,7 @@ pub(crate) struct Group {
 }
 
 /// A line of an incident's story, as kept.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Story {
     Held,
     Shown { probability: f64 },
@@ -118,10 +145,21 @@ pub(crate) enum Story {
     SplitFrom { other: IncidentId },
     Attention { alert: AlertId },
     Change { event: EventId },
+    EndedQuiet,
+    SilenceOver { event: EventId },
+}
+
+/// The stages that a configuration builds.
+#[derive(Debug)]
+pub(crate) struct Stages {
+    pub(crate) mapping: Mapping,
+    pub(crate) breaker: Breaker,
+    pub(crate) silences: Silences,
+    pub(crate) inhibitions: Inhibitions,
 }
 
 impl Funnel {
-    pub(crate) fn new(config: FunnelConfig) -> Self {
+    pub(crate) fn new(config: FunnelConfig, stages: Stages) -> Self {
         let mut history = History::new(config.priors.clone());
         history.frozen = !config.learn;
         Funnel {
@@ -145,6 +183,19 @@ impl Funnel {
             finished: VecDeque::new(),
             founded: 0,
             swept_at: Timestamp::MIN,
+            fronts: Fronts::new(config.front.clone()),
+            mapping: stages.mapping,
+            skew: ClockSkew::new(config.skew.clone()),
+            breaker: stages.breaker,
+            storms: Vec::new(),
+            storm_kinds: FxHashSet::default(),
+            waiting: Vec::new(),
+            silences: stages.silences,
+            inhibitions: stages.inhibitions,
+            quiet: FxHashMap::default(),
+            expired: Vec::new(),
+            corrections: Vec::new(),
+            noise_said: FxHashMap::default(),
             parts: Vec::new(),
             scratch: Vec::new(),
             config,
@@ -162,6 +213,14 @@ impl Funnel {
         self.history.frozen = !on;
     }
 
+    /// Covers alerts from now on; see [`Silence`].
+    ///
+    /// # Errors
+    /// As [`Silences::add`].
+    pub fn silence(&mut self, silence: Silence) -> Result<EventId, Error> {
+        self.silences.add(silence)
+    }
+
     /// Moves the clock, reads a changed topology.
     fn enter(&mut self, ctx: &Context<'_>) {
         self.now = self.now.max(ctx.now);
@@ -177,6 +236,11 @@ impl Funnel {
     /// One fingerprint has a series for each severity: an alert that is already firing as a warning
     /// and comes up as critical is news, and may be of another incident.
     fn series(&mut self, alert: &Alert) -> u32 {
+        let mapped = match alert.service {
+            None if !self.mapping.is_empty() => self.mapping.service(alert),
+            _ => None,
+        };
+        let mapped = mapped.as_deref();
         let key = alert.fingerprint.as_u64();
         let siblings = self.by_fingerprint.get(&key).copied().unwrap_or([NONE; 3]);
         let mut number = siblings[alert.severity as usize];
@@ -187,7 +251,7 @@ impl Funnel {
         }
         if number != NONE {
             let of = &mut self.sessions.series[number as usize];
-            if let (NONE, Some(service)) = (of.service, &alert.service) {
+            if let (NONE, Some(service)) = (of.service, alert.service.as_deref().or(mapped)) {
                 // The label was missing before; what the fingerprint is about is known now.
                 of.service = self.services.intern(service);
             }
@@ -204,7 +268,8 @@ impl Funnel {
                 (self.sessions.histories.len() - 1) as u32
             }
         };
-        let named = alert.service.as_deref().map(|name| self.services.intern(name));
+        let named = alert.service.as_deref().or(mapped);
+        let named = named.map(|name| self.services.intern(name));
         let heard = known.map(|sibling| self.sessions.series[sibling as usize].service);
         let number = self.sessions.series.len() as u32;
         self.sessions.series.push(Series {
@@ -241,9 +306,31 @@ impl Funnel {
         }
     }
 
-    fn claim(&self, alert: &Alert, series: u32) -> Claim {
+    /// How long a series may be silent before it begins anew at `from`.
+    fn gap_before(&self, series: u32, kind: u32, from: Timestamp) -> std::time::Duration {
+        let config = &self.sessions.config;
+        if self.history.says_when_over(kind) {
+            return config.gap;
+        }
+        let of = &self.sessions.series[series as usize];
+        let service = self.near.canonical(of.service);
+        let heard = self.sessions.latest(series);
+        let anew = of.current != NONE && self.fronts.is_anew(heard, from, service);
+        if anew { std::time::Duration::ZERO } else { config.gap_without_end }
+    }
+
+    fn claim(&mut self, alert: &Alert, series: u32) -> Claim {
+        let source = alert.labels.get("host").unwrap_or(&alert.source);
+        if !source.is_empty() && !self.history.frozen {
+            let said = alert.ends_at.unwrap_or(alert.starts_at);
+            self.skew.learn(source, said, alert.received_at);
+        }
+        let corrected = |at: Timestamp| match source.is_empty() {
+            true => at,
+            false => self.skew.correct(source, at),
+        };
         // Nobody fires in the future: a wrong clock would hold its alerts until then.
-        let from = alert.starts_at.min(self.now);
+        let from = corrected(alert.starts_at).min(self.now);
         let current = self.sessions.series[series as usize].current;
         // A record that repeats the beginning of the firing says that it fires on by now; one with
         // a time of its own says so for that time only.
@@ -253,7 +340,7 @@ impl Funnel {
             alert: alert.id,
             from,
             alive,
-            end: alert.ends_at.map(|end| end.min(self.now).max(from)),
+            end: alert.ends_at.map(|end| corrected(end).min(self.now).max(from)),
             severity: alert.severity,
         }
     }
@@ -266,10 +353,14 @@ impl Correlator for Funnel {
         if self.tenant.is_none() {
             self.tenant = Some(alert.tenant.as_str().into());
         }
+        let display = self.breaker.record(alert, self.now);
+        self.storm_begins();
         let series = self.series(alert);
         let kind = self.sessions.series[series as usize].kind;
         let claim = self.claim(alert, series);
-        let taken = self.sessions.take(series, claim, self.history.says_when_over(kind));
+        let gap = self.gap_before(series, kind, claim.from);
+        let taken = self.sessions.take(series, claim, gap);
+        let again = matches!(taken.effect, Effect::Repeat | Effect::Duplicate);
         let number = self.sessions.record(Record {
             alert: alert.id,
             at: claim.end.unwrap_or(claim.from),
@@ -278,6 +369,7 @@ impl Correlator for Funnel {
             prev: NONE,
             severity: alert.severity,
             effect: taken.effect,
+            sampled: display.storm && !display.shown && again,
         });
         self.by_alert.entry(alert.id.as_u64()).or_insert(number);
         if taken.gap_s > 0.0 && taken.effect != Effect::Duplicate {
@@ -285,6 +377,10 @@ impl Correlator for Funnel {
         }
         if taken.silent != NONE {
             self.fell_silent(taken.silent);
+        }
+        self.hears(alert);
+        if taken.episode != NONE {
+            self.hush(alert, taken.episode);
         }
         match taken.effect {
             Effect::New => self.begun(taken.episode),
@@ -294,7 +390,13 @@ impl Correlator for Funnel {
                 self.reconsider(taken.episode);
             }
             Effect::Repeat | Effect::Duplicate if taken.onset_moved => self.moved(taken.episode),
-            Effect::Repeat => self.fires_on(taken.episode),
+            Effect::Repeat => {
+                self.fires_on(taken.episode);
+                let silent = claim.alive - std::time::Duration::from_secs_f64(taken.gap_s.max(0.0));
+                if !self.history.says_when_over(kind) && self.fronts.is_stale(silent, claim.alive) {
+                    self.rushes(claim.from, taken.episode);
+                }
+            }
             Effect::Duplicate | Effect::EndUnseen => {}
         }
         if taken.split != NONE {
@@ -323,11 +425,14 @@ impl Correlator for Funnel {
     }
 
     fn next_due(&self) -> Option<Timestamp> {
-        self.timers.peek().map(|Reverse((due, _))| (*due).max(self.now))
+        let timer = self.timers.peek().map(|Reverse((due, _))| (*due).max(self.now));
+        let storm = self.breaker.next_due(self.now);
+        timer.into_iter().chain(storm).min()
     }
 
     fn incident(&self, id: IncidentId) -> Option<Incident> {
-        self.by_incident.get(&id).map(|&group| self.incident_of(group))
+        let group = self.by_incident.get(&id);
+        group.map(|&group| self.incident_of(group)).or_else(|| self.storm_incident(id))
     }
 
     fn incidents(&self) -> Vec<IncidentId> {
@@ -337,7 +442,8 @@ impl Correlator for Funnel {
             .map(|(id, group)| (self.groups[*group as usize].number, *id))
             .collect();
         known.sort_unstable();
-        known.into_iter().map(|(_, id)| id).collect()
+        let storms = self.storms.iter().map(|storm| storm.id);
+        known.into_iter().map(|(_, id)| id).chain(storms).collect()
     }
 
     fn decision(&self, alert: AlertId) -> Option<Decision> {

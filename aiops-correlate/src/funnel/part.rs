@@ -60,7 +60,8 @@ impl Funnel {
             let shown = self.groups[node.group as usize].state.is_shown();
             let better = match node.link.relation {
                 Via::Root => self.joins(child, link),
-                Via::Recurrence => false,
+                _ if node.hand != NONE => false,
+                Via::Recurrence | Via::Hand => false,
                 Via::Near(_) => node.parent != at && link.total() > self.total(child),
             };
             if shown && better && !self.forest.is_above(child, at) {
@@ -88,7 +89,7 @@ impl Funnel {
     fn reconsider_one(&mut self, at: u32) {
         let node = self.forest.node(at);
         let (service, onset, parent, link) = (node.service, node.onset, node.parent, node.link);
-        if link.relation == Via::Recurrence {
+        if matches!(link.relation, Via::Recurrence | Via::Hand) || node.hand != NONE {
             return;
         }
         let best = self.best_parent(at, service, onset, None);
@@ -136,7 +137,7 @@ impl Funnel {
     }
 
     /// Cuts a firing off, with what hangs on it: an incident of its own.
-    fn leave(&mut self, at: u32) {
+    pub(super) fn leave(&mut self, at: u32) {
         let from = self.forest.node(at).group;
         self.forest.unhang(at);
         let group = self.found(at);

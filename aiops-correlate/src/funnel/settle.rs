@@ -121,6 +121,7 @@ impl Funnel {
         let kind = self.sessions.series_of(at).kind;
         if !self.history.frozen {
             self.history.kind_mut(kind).said_end += 1.0;
+            self.history.ends.0 += 1.0;
             let ended = self.sessions.episode(at).ended;
             self.history.learn_late(self.now.seconds_after(ended));
         }
@@ -132,6 +133,7 @@ impl Funnel {
         let kind = self.sessions.series_of(at).kind;
         if !self.history.frozen {
             self.history.kind_mut(kind).fell_silent += 1.0;
+            self.history.ends.1 += 1.0;
         }
         self.closed_one(at);
     }
@@ -212,11 +214,14 @@ impl Funnel {
             return;
         }
         let of = &mut self.groups[group as usize];
-        of.shown_at = Some(of.shown_at.unwrap_or(self.now));
         of.resolved_at = None;
         of.probability = probability;
         self.note(group, Story::Shown { probability });
-        self.tell(group, News::Shown);
+        if self.gets_notice(group) {
+            let of = &mut self.groups[group as usize];
+            of.shown_at = Some(of.shown_at.unwrap_or(self.now));
+            self.tell(group, News::Shown);
+        }
         self.schedule(group, Timestamp::MAX);
         // What was taken for noise was none.
         let members = self.forest.members(group).to_vec();

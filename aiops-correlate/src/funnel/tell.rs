@@ -3,9 +3,9 @@
 use aiops_core::{AlertId, Incident, IncidentState, Reason, TimelineEntry, Timestamp};
 use std::collections::BTreeSet;
 
-use super::{Funnel, Story};
-use crate::decision::{Action, Because, Decision};
-use crate::dedup::{Effect, NONE};
+use super::{Funnel, Story, quiet::Quiet};
+use crate::decision::{Action, Because, Decision, span};
+use crate::dedup::{Effect, NONE, Record};
 use crate::group::{Link, Via};
 use crate::hold::Hold;
 use crate::near::Relation;
@@ -109,6 +109,13 @@ impl Funnel {
                 format!("alert {alert} is of a new kind or worse than the others"),
             )
             .with("alert", alert.to_string()),
+            Story::EndedQuiet => Reason::new("ended_quiet", "ended while silenced or inhibited"),
+            Story::SilenceOver { event } => {
+                let name = self.expired.iter().rev().find(|expired| expired.id == *event);
+                let name = name.map_or("a silence", |expired| &expired.name);
+                Reason::new("silence_expired", format!("no longer silenced: {name} is over"))
+                    .with("event", event.to_string())
+            }
             Story::Change { event } => {
                 let change = self.changes.find(*event);
                 let (title, kind) =
@@ -139,6 +146,13 @@ impl Funnel {
         let episode = self.sessions.episode(record.episode);
         let incident = Some(self.groups[node.group as usize].id);
         let of = episode.first_alert;
+        if record.sampled
+            && let Some((storm, per_minute)) = self.storm_at(record.decided)
+        {
+            let same = Because::SameFiring { of, count: episode.firings };
+            let because = vec![Because::Storm { per_minute, incident: storm }, same];
+            return decision(Action::Sampled, incident, because);
+        }
         match record.effect {
             Effect::Duplicate => {
                 let because = vec![Because::SameFiring { of, count: episode.firings }];
@@ -169,7 +183,21 @@ impl Funnel {
                     self.link_reasons(record.episode, node.parent, node.link, &mut because);
                     Action::Joined
                 };
-                self.standing(record.episode, node.group, &mut because);
+                let action = match self.quiet.get(&record.episode) {
+                    Some(Quiet::Silenced { by, until }) => {
+                        let (by, until) = (*by, *until);
+                        let for_s = whole(until, record.decided);
+                        because.insert(0, Because::Silenced { by, until, for_s });
+                        Action::Suppressed
+                    }
+                    Some(Quiet::Inhibited { rule, by, .. }) => {
+                        let rule = rule.to_string();
+                        because.insert(0, Because::Inhibited { rule, by: *by });
+                        Action::Suppressed
+                    }
+                    None => action,
+                };
+                self.standing(&record, node.group, &mut because);
                 decision(action, incident, because)
             }
         }
@@ -181,6 +209,11 @@ impl Funnel {
         let hops = u32::from(link.hops);
         match link.relation {
             Via::Root => {}
+            Via::Hand => {
+                let by = self.put_by(at).unwrap_or_default().to_owned();
+                because.push(Because::ByHand { by });
+                return;
+            }
             Via::Recurrence => {
                 let after_s = episode.onset.seconds_after(other.ended).round() as i64;
                 because.push(Because::CameBack { after_s });
@@ -200,20 +233,34 @@ impl Funnel {
     }
 
     /// How the incident of a firing stands: held, shown or discarded, and what it would have taken.
-    fn standing(&self, at: u32, group: u32, because: &mut Vec<Because>) {
+    fn standing(&self, record: &Record, group: u32, because: &mut Vec<Because>) {
+        let (at, decided) = (record.episode, record.decided);
         let of = &self.groups[group as usize];
         let probability = of.probability;
-        if let Some(at) = of.shown_at {
-            because.push(Because::Shown { at, probability });
+        let series = self.sessions.series_of(at);
+        if self.is_pinned(at) {
+            because.push(Because::Pinned);
+        }
+        if let Some(shown) = of.shown_at {
+            if !self.history.says_when_over(series.kind) && self.is_rare(series) {
+                because.push(Because::NoTransientRecord);
+            }
+            let after_s = whole(shown, decided);
+            because.push(Because::Shown { at: shown, after_s, probability });
             return;
         }
-        let series = self.sessions.series_of(at);
+        if of.state.is_shown()
+            && let Some((incident, per_minute)) = self.storm_at(self.now)
+        {
+            because.push(Because::Storm { per_minute, incident });
+        }
         match of.state {
             IncidentState::Held => {
                 let onset = self.sessions.episode(at).onset;
                 let life = self.history.noise_life(series.kind, self.sessions.history(series));
                 because.push(Because::HeldUntil {
                     until: of.until,
+                    for_s: whole(of.until, decided),
                     probability,
                     typical_life_s: life.median_s(),
                     expected_miss: self.history.incident_ends_before(of.until.seconds_after(onset)),
@@ -234,10 +281,18 @@ impl Funnel {
             IncidentState::Discarded => {
                 because.push(Because::EndedByItself { probability });
                 because.push(Because::Counterfactual {
-                    sentence: format!("would have been shown had it lasted until {}", of.until),
+                    sentence: format!(
+                        "would have been shown had it lasted {}",
+                        span(whole(of.until, self.sessions.episode(at).onset))
+                    ),
                 });
             }
             _ => {}
         }
     }
+}
+
+/// Whole seconds from one time to another.
+fn whole(to: Timestamp, from: Timestamp) -> i64 {
+    to.seconds_after(from).round() as i64
 }

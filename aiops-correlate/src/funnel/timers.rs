@@ -45,6 +45,8 @@ impl Funnel {
 
     /// Does everything that was due by now.
     pub(super) fn work_off_timers(&mut self) {
+        self.work_off_storm();
+        self.work_off_silences();
         while let Some(&Reverse((due, group))) = self.timers.peek() {
             if due > self.now {
                 break;

@@ -12,6 +12,8 @@ use crate::hold::{self, Hold, HoldConfig, Part};
 pub(super) const WEIGHED: usize = 64;
 /// The most that a finished firing may speak for or against: a lifetime is one observation.
 const ENDED_LIMIT: f64 = 4.0;
+/// What a link by hand says for its members being one incident, in nats.
+const HAND: f64 = 5.0;
 /// How long the moment of decision lasts: after it, only stronger evidence shows a group.
 const DECISION: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -31,11 +33,17 @@ pub(super) struct Weighed {
     /// How long it lasted, if its end was reported, and until when.
     ended_s: Option<f64>,
     ended_at: Option<Timestamp>,
+    /// Nobody reports its end, so that waiting tells nothing, and it comes so seldom that showing it
+    /// costs little.
+    rare: bool,
 }
 
 impl Funnel {
     /// Weighs a group that is not shown, and shows, discards or plans.
     pub(super) fn weigh(&mut self, group: u32) {
+        if self.is_quiet(group) {
+            return self.keep_quiet(group);
+        }
         let hold = match &self.config.hold {
             Hold::Never => return self.show(group, 1.0),
             Hold::Static(hold) => {
@@ -88,7 +96,11 @@ impl Funnel {
             };
             *odds >= hold::nats(share)
         };
-        members.iter().zip(&self.scratch).any(|(member, odds)| enough(member, odds))
+        let at_once = |member: &Weighed| {
+            member.is_open && (member.rare || self.history.kind(member.kind).pinned)
+        };
+        let mut odds = members.iter().zip(&self.scratch);
+        odds.any(|(member, odds)| at_once(member) || enough(member, odds))
     }
 
     pub(super) fn weigh_static(&mut self, group: u32, hold: &hold::StaticHold) {
@@ -155,6 +167,13 @@ impl Funnel {
         if high == to.since(from).as_secs() { to } else { from + second(high) }
     }
 
+    /// Whether a series fires so seldom that it is shown whenever it does.
+    pub(super) fn is_rare(&self, series: &crate::dedup::Series) -> bool {
+        let Hold::Learned(hold) = &self.config.hold else { return false };
+        let rate = self.history.noise_rate(series.kind, self.sessions.history(series), self.now);
+        rate * 86_400.0 <= hold.rare_per_day
+    }
+
     /// The members of a group in order of onset, with what their evidence needs.
     pub(super) fn weighed(&self, group: u32) -> Vec<Weighed> {
         self.weighed_of(self.forest.members(group))
@@ -178,6 +197,7 @@ impl Funnel {
                 known_s: known,
                 ended_s: episode.said_end.then(|| episode.life_s()),
                 ended_at: episode.said_end.then_some(episode.ended),
+                rare: !said && self.is_rare(series),
             }
         };
         // Of a series that comes and goes, what is over has had its say.
@@ -186,7 +206,9 @@ impl Funnel {
                 || self.sessions.episode(**at).is_open()
                 || self.sessions.series_of(**at).current == **at
         };
-        let mut members: Vec<Weighed> = members.iter().filter(counts).map(weighed).collect();
+        let heard = |at: &&u32| self.quiet.is_empty() || !self.quiet.contains_key(*at);
+        let mut members: Vec<Weighed> =
+            members.iter().filter(counts).filter(heard).map(weighed).collect();
         members.sort_unstable_by_key(|m| (m.onset, self.sessions.rank(m.episode)));
         members.truncate(WEIGHED);
         members
@@ -235,6 +257,7 @@ impl Funnel {
             let founds = rates + self.history.severity_evidence(member.kind, episode.severity);
             let follows = match node.link.relation {
                 Via::Near(_) => f64::from(node.link.nats),
+                Via::Hand => HAND,
                 Via::Root | Via::Recurrence => 0.0,
             };
             let parent = parent.map_or(NONE, |p| p as u32);
