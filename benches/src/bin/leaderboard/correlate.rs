@@ -2,6 +2,7 @@
 
 mod load;
 mod own;
+mod plot;
 mod real;
 
 use std::collections::BTreeSet;
@@ -25,11 +26,11 @@ use crate::{
 pub(crate) const AREA: Area = Area {
     name: "correlate",
     usage: "[--storm [--seeds A..B] [--stress NAME,...|all]] [--data DIR] [--json FILE]\n\
-            [--frontier] [--alerts FILE --topology FILE [--history FILE] [--assignments FILE]]",
+            [--frontier [--svg FILE]] [--alerts FILE --topology FILE [--history FILE] [--assignments FILE]]",
     about: "suppression, missed incidents and noise of the default correlator, beside simple ones\n\
             --storm   generated storms of these seeds (default 11..31) and stresses (default: default);\n\
             \x20         real_noise counts its second day only\n\
-            --frontier  adds rows for thresholds from careful to bold\n\
+            --frontier  adds rows for thresholds from careful to bold; --svg draws them (the last set)\n\
             --data    folders found recursively: storms (NAME.jsonl, .topology.json, .truth.json), faults\n\
             \x20         (alerts.jsonl, topology.json; replayed with 1 to 6 overlapping), csv with attack\n\
             \x20         phases, alarms.csv without truth\n\
@@ -117,6 +118,7 @@ fn run(mut args: Args) -> Result<()> {
     let stresses = args.list("--stress")?;
     let data = args.value("--data")?;
     let json = args.value("--json")?;
+    let svg = args.value("--svg")?;
     let own = ["--alerts", "--topology", "--history", "--assignments"]
         .map(|option| args.value(option))
         .into_iter()
@@ -150,6 +152,10 @@ fn run(mut args: Args) -> Result<()> {
     }
     if let Some(data) = &data {
         on_data(Path::new(data), frontier, &mut rows)?;
+    }
+    if let (Some(file), Some(last)) = (svg, rows.last()) {
+        let picture = plot::frontier(&last.set, &rows);
+        std::fs::write(&file, picture).map_err(|error| format!("{file}: {error}"))?;
     }
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&rows)?;
