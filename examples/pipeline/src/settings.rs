@@ -138,7 +138,7 @@ impl Default for Settings {
             },
             alert_rule: AlertRule::default(),
             correlate: FunnelConfig::default(),
-            rank: rank(),
+            rank: rank(Prefer::default()),
             alarm_delay: Duration::from_secs(60),
             normal: Duration::from_secs(600),
             rank_every: Duration::from_secs(1),
@@ -148,8 +148,8 @@ impl Default for Settings {
 }
 
 impl From<Prefer> for Settings {
-    /// The defaults, with what detection and correlation document for the preference: how far off a
-    /// sample must be to count, and how sure an incident must be to be shown.
+    /// The defaults, with what the stages document for the preference: how far off a sample must be to
+    /// count, how sure an incident must be to be shown, and how plain a cause to be named.
     fn from(prefer: Prefer) -> Self {
         let default = Settings::default();
         let min_relative = PolicyConfig::from(prefer).min_relative;
@@ -157,14 +157,15 @@ impl From<Prefer> for Settings {
             robust_policy: PolicyConfig { min_relative, ..default.robust_policy },
             ewma_policy: PolicyConfig { min_relative, ..default.ewma_policy },
             correlate: FunnelConfig::from(prefer),
+            rank: rank(prefer),
             ..default
         }
     }
 }
 
 /// The default analyzer for detectors that look every second.
-fn rank() -> DefaultConfig {
-    let default = DefaultConfig::default();
+fn rank(prefer: Prefer) -> DefaultConfig {
+    let default = DefaultConfig::from(prefer);
     DefaultConfig {
         bayes: BayesConfig {
             // The onset comes from detectors that look every second, not from an alarm that waited.
