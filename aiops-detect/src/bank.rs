@@ -188,6 +188,11 @@ pub fn same_length(rows: usize, scores: usize) -> Result<()> {
     Ok(())
 }
 
+/// How many series a bank must have room for to take a batch in.
+pub(crate) fn width(batch: &SampleBatch<'_>) -> usize {
+    batch.ids().iter().map(|id| id.index() + 1).max().unwrap_or(0)
+}
+
 /// The loop over the rows of a batch that every bank shares: `judge` gives the verdict of one row.
 #[inline(always)]
 pub(crate) fn rows(

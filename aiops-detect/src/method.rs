@@ -6,8 +6,9 @@ use aiops_core::{
 };
 
 use crate::{
-    Detector, DetectorBank, Flagged, Result, State, Tally, Tier, Verdict, bank::rows, explain_band,
-    saved,
+    Detector, DetectorBank, Flagged, Result, State, Tally, Tier, Verdict,
+    bank::{rows, width},
+    explain_band, saved,
 };
 
 /// How one series is judged: settings that all series share, and the state of one.
@@ -119,7 +120,7 @@ pub trait Method: Clone + Send {
 }
 
 /// What can be said of a sample without looking at its value against others: late, or a gap.
-fn unjudged(last: Timestamp, sample: Sample, tier: Tier) -> Option<Verdict> {
+pub(crate) fn unjudged(last: Timestamp, sample: Sample, tier: Tier) -> Option<Verdict> {
     if sample.time <= last {
         return Some(Verdict::unjudged(State::Late, tier));
     }
@@ -285,7 +286,7 @@ impl<M: Method> DetectorBank for Columns<M> {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        self.grow(batch.ids().iter().map(|id| id.index() + 1).max().unwrap_or(0));
+        self.grow(width(batch));
         let (method, last, states) = (&self.method, &mut self.last[..], &mut self.states[..]);
         rows(batch, scores, flagged, |id, sample| {
             method.update_one(&mut last[id.index()], &mut states[id.index()], sample)

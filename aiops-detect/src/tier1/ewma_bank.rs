@@ -5,7 +5,7 @@ use aiops_core::{Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter, 
 use super::ewma::{LARGEST, Moments, Rule};
 use crate::{
     DetectorBank, Flagged, Result, Tally, Tier, Verdict,
-    bank::{rows, same_length},
+    bank::{rows, same_length, width},
     simd::widest,
 };
 
@@ -156,7 +156,7 @@ impl DetectorBank for EwmaBank {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        self.grow(batch.ids().iter().map(|id| id.index() + 1).max().unwrap_or(0));
+        self.grow(width(batch));
         rows(batch, scores, flagged, |id, sample| self.one(id.index(), sample))
     }
 

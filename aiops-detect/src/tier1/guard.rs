@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ewma::{EwmaConfig, LARGEST, Moments, Rule};
 use crate::{
     Detector, DetectorBank, Error, Flagged, Result, State, Tally, Tier, Verdict,
-    bank::{rows, same_length},
+    bank::{rows, same_length, width},
     explain_band,
 };
 
@@ -388,7 +388,7 @@ impl DetectorBank for GuardBank {
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
         same_length(batch.len(), scores.len())?;
-        self.grow(batch.ids().iter().map(|id| id.index() + 1).max().unwrap_or(0));
+        self.grow(width(batch));
         let mut tally = Tally::default();
         let runs = batch
             .ids()

@@ -3,7 +3,10 @@
 use aiops_core::{SampleBatch, SeriesId, SnapshotReader, SnapshotWriter};
 
 use super::robust::{Robustness, Rule};
-use crate::{DetectorBank, Flagged, Result, Tally, Tier, bank::rows};
+use crate::{
+    DetectorBank, Flagged, Result, Tally, Tier,
+    bank::{rows, width},
+};
 
 /// [`Robust`](super::Robust) for very many series: the same verdicts bit for bit, `16w + 24` bytes a
 /// series, all windows in two flat columns.
@@ -48,7 +51,7 @@ impl DetectorBank for RobustBank {
         scores: &mut [f64],
         flagged: &mut Vec<Flagged>,
     ) -> Result<Tally> {
-        self.grow(batch.ids().iter().map(|id| id.index() + 1).max().unwrap_or(0));
+        self.grow(width(batch));
         let Self { rule, states, rings, sorted } = self;
         let window = rule.window;
         rows(batch, scores, flagged, |id, sample| {

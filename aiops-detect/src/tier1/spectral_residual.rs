@@ -7,12 +7,11 @@ use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BatchDetector, Calibrator, CalibratorConfig, Error, Fit, Method, Result, Single, State, Tier,
-    Verdict,
-    batch::frame_fits,
+    BatchDetector, Calibrator, CalibratorConfig, Error, Fit, Method, OneSeries, Ranked, Result,
+    Single, State, Tier, Verdict,
     error::{at_least, probability},
     saved,
-    tier2::{Ranks, bridge, only_series},
+    tier2::bridge,
     verdict::side,
 };
 
@@ -342,11 +341,7 @@ impl Default for SpectralSaliencyConfig {
 ///
 /// Source: as [`SpectralResidual`]; the wide average of the spectrum is that of TSB-AD (Liu & Paparrizos 2024). Deviations
 /// from the latter: the average stops at the ends of the spectrum, where it pads with values of the series.
-#[derive(Debug, Clone)]
-pub struct SpectralSaliency {
-    config: SpectralSaliencyConfig,
-    ranks: Ranks,
-}
+pub type SpectralSaliency = Ranked<SpectralSaliencyConfig>;
 
 impl SpectralSaliencyConfig {
     fn check(&self) -> Result<()> {
@@ -357,7 +352,23 @@ impl SpectralSaliencyConfig {
         }
         Ok(())
     }
+}
 
+impl OneSeries for SpectralSaliencyConfig {
+    fn name(&self) -> &'static str {
+        "spectral_saliency"
+    }
+
+    fn tier(&self) -> Tier {
+        Tier::One
+    }
+
+    fn judge(&self, series: &Frame) -> Result<Vec<f64>> {
+        Ok(self.scores(series.row(0)))
+    }
+}
+
+impl SpectralSaliencyConfig {
     fn scores(&self, values: &[f64]) -> Vec<f64> {
         let n = values.len();
         let cut = |v: &f64| if v.is_finite() { v.clamp(-LARGEST, LARGEST) } else { f64::NAN };
@@ -416,40 +427,7 @@ impl Fit for SpectralSaliencyConfig {
     /// Learns the distribution of scores; the frame has one series.
     fn fit(&self, train: &Frame) -> Result<Box<dyn BatchDetector>> {
         self.check()?;
-        let ranks = Ranks::of(train, 8, |values| Ok(self.scores(values)))?;
-        Ok(Box::new(SpectralSaliency { config: self.clone(), ranks }))
-    }
-}
-
-impl BatchDetector for SpectralSaliency {
-    fn name(&self) -> &'static str {
-        "spectral_saliency"
-    }
-
-    fn tier(&self) -> Tier {
-        Tier::One
-    }
-
-    fn n_series(&self) -> usize {
-        1
-    }
-
-    fn looks_ahead(&self) -> bool {
-        true
-    }
-
-    fn score(&self, frame: &Frame, scores: &mut [f64]) -> Result<()> {
-        frame_fits(1, frame, scores.len())?;
-        scores.copy_from_slice(&self.config.scores(frame.row(0)));
-        Ok(())
-    }
-
-    fn p_value(&self, score: f64) -> f64 {
-        self.ranks.p_value(score)
-    }
-
-    fn contributions(&self, frame: &Frame, step: usize) -> Result<Vec<f64>> {
-        only_series(self, frame, step)
+        Ok(Box::new(Ranked::train(self.clone(), train, 8)?))
     }
 }
 

@@ -6,12 +6,10 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::{
     periods::{PeriodsConfig, periods},
-    ranks::Ranks,
     stl::{StlConfig, stl},
 };
 use crate::{
-    BatchDetector, Error, Fit, Result, Tier,
-    batch::frame_fits,
+    BatchDetector, Error, Fit, OneSeries, Ranked, Result,
     error::probability,
     window::{median, median_absolute_deviation},
 };
@@ -68,11 +66,7 @@ pub struct Outlier {
 /// Source: Rosner 1983, "Percentage points for a generalized ESD many-outlier procedure"; Hochenbaum, Vallis
 /// & Kejariwal 2017, "Automatic anomaly detection in the cloud via statistical learning", with the
 /// choices of their R package. Deviation: two robust passes of the decomposition instead of fifteen.
-#[derive(Debug, Clone)]
-pub struct SeasonalEsd {
-    config: SeasonalEsdConfig,
-    ranks: Ranks,
-}
+pub type SeasonalEsd = Ranked<SeasonalEsdConfig>;
 
 impl SeasonalEsdConfig {
     fn check(&self) -> Result<()> {
@@ -187,7 +181,19 @@ impl SeasonalEsdConfig {
         rest.iter_mut().for_each(|r| *r -= centre);
         Ok(rest)
     }
+}
 
+impl OneSeries for SeasonalEsdConfig {
+    fn name(&self) -> &'static str {
+        "seasonal_esd"
+    }
+
+    fn judge(&self, series: &Frame) -> Result<Vec<f64>> {
+        self.scores(series.row(0))
+    }
+}
+
+impl SeasonalEsdConfig {
     fn scores(&self, values: &[f64]) -> Result<Vec<f64>> {
         let rest = self.residuals(values)?;
         let mut sorted: Vec<f64> = rest.iter().copied().filter(|r| r.is_finite()).collect();
@@ -220,40 +226,7 @@ impl Fit for SeasonalEsdConfig {
     /// Learns the distribution of distances; the frame has one series.
     fn fit(&self, train: &Frame) -> Result<Box<dyn BatchDetector>> {
         self.check()?;
-        let ranks = Ranks::of(train, 5, |values| self.scores(values))?;
-        Ok(Box::new(SeasonalEsd { config: self.clone(), ranks }))
-    }
-}
-
-impl BatchDetector for SeasonalEsd {
-    fn name(&self) -> &'static str {
-        "seasonal_esd"
-    }
-
-    fn tier(&self) -> Tier {
-        Tier::Two
-    }
-
-    fn n_series(&self) -> usize {
-        1
-    }
-
-    fn looks_ahead(&self) -> bool {
-        true
-    }
-
-    fn score(&self, frame: &Frame, scores: &mut [f64]) -> Result<()> {
-        frame_fits(1, frame, scores.len())?;
-        scores.copy_from_slice(&self.config.scores(frame.row(0))?);
-        Ok(())
-    }
-
-    fn p_value(&self, score: f64) -> f64 {
-        self.ranks.p_value(score)
-    }
-
-    fn contributions(&self, frame: &Frame, step: usize) -> Result<Vec<f64>> {
-        super::ranks::only_series(self, frame, step)
+        Ok(Box::new(Ranked::train(self.clone(), train, 5)?))
     }
 }
 

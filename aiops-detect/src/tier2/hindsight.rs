@@ -3,10 +3,8 @@
 use aiops_core::Frame;
 use serde::{Deserialize, Serialize};
 
-use super::ranks::{Ranks, only_series};
 use crate::{
-    BatchDetector, Fit, Result, Tier,
-    batch::frame_fits,
+    BatchDetector, Fit, OneSeries, Ranked, Result,
     error::{at_least, not_negative, positive},
     hold::{Hold, HoldRule},
     window,
@@ -75,22 +73,27 @@ impl HindsightConfig {
 /// The p-value of a score is its rank among the scores of the training series.
 ///
 /// Source: ours.
-#[derive(Debug, Clone)]
-pub struct Hindsight {
-    config: HindsightConfig,
-    ranks: Ranks,
-}
+pub type Hindsight = Ranked<HindsightConfig>;
 
 impl Fit for HindsightConfig {
     /// Learns the distribution of scores; the frame has one series.
     fn fit(&self, train: &Frame) -> Result<Box<dyn BatchDetector>> {
         self.check()?;
-        let ranks = Ranks::of(train, 8, |values| Ok(self.scores(values)))?;
-        Ok(Box::new(Hindsight { config: self.clone(), ranks }))
+        Ok(Box::new(Ranked::train(self.clone(), train, 8)?))
     }
 }
 
 const LARGEST: f64 = 1e100;
+
+impl OneSeries for HindsightConfig {
+    fn name(&self) -> &'static str {
+        "hindsight"
+    }
+
+    fn judge(&self, series: &Frame) -> Result<Vec<f64>> {
+        Ok(self.scores(series.row(0)))
+    }
+}
 
 impl HindsightConfig {
     /// The scores of a series.
@@ -181,38 +184,6 @@ fn held_both_ways(values: &[f64], rule: HoldRule) -> Vec<f64> {
         *held = held.max(backwards.push(*value));
     }
     held
-}
-
-impl BatchDetector for Hindsight {
-    fn name(&self) -> &'static str {
-        "hindsight"
-    }
-
-    fn tier(&self) -> Tier {
-        Tier::Two
-    }
-
-    fn n_series(&self) -> usize {
-        1
-    }
-
-    fn looks_ahead(&self) -> bool {
-        true
-    }
-
-    fn score(&self, frame: &Frame, scores: &mut [f64]) -> Result<()> {
-        frame_fits(1, frame, scores.len())?;
-        scores.copy_from_slice(&self.config.scores(frame.row(0)));
-        Ok(())
-    }
-
-    fn p_value(&self, score: f64) -> f64 {
-        self.ranks.p_value(score)
-    }
-
-    fn contributions(&self, frame: &Frame, step: usize) -> Result<Vec<f64>> {
-        only_series(self, frame, step)
-    }
 }
 
 #[cfg(test)]

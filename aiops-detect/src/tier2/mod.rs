@@ -9,14 +9,12 @@ mod loess;
 mod online_stl;
 mod periods;
 mod poly;
-mod ranks;
 mod stl;
 mod sub_pca;
 mod surprise;
 mod trend_filter;
 
 pub(crate) use periods::bridge;
-pub(crate) use ranks::{Ranks, only_series};
 
 pub use auto_regression::{AutoRegression, AutoRegressionConfig};
 pub use bocpd::{Bocpd, BocpdConfig, Runs};

@@ -3,12 +3,10 @@
 use aiops_core::Frame;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    loess::dot,
-    periods::bridge,
-    ranks::{Ranks, only_series},
+use super::{loess::dot, periods::bridge};
+use crate::{
+    BatchDetector, Error, Fit, OneSeries, Ranked, Result, batch::frame_fits, eval::dominant_period,
 };
-use crate::{BatchDetector, Error, Fit, Result, Tier, batch::frame_fits, eval::dominant_period};
 
 /// Settings of [`Poly`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +53,6 @@ pub struct Poly {
     config: PolyConfig,
     /// The window in use.
     window: usize,
-    ranks: Ranks,
 }
 
 const MOST_DEGREE: usize = 8;
@@ -213,40 +210,21 @@ impl Fit for PolyConfig {
         self.check()?;
         frame_fits(1, train, train.n_steps())?;
         let window = self.window.unwrap_or_else(|| dominant_period(train.row(0)));
-        let ranks = Ranks::of(train, 8, |values| Ok(self.scores(values, window)))?;
-        Ok(Box::new(Poly { config: self.clone(), window, ranks }))
+        Ok(Box::new(Ranked::train(Poly { config: self.clone(), window }, train, 8)?))
     }
 }
 
-impl BatchDetector for Poly {
+impl OneSeries for Poly {
     fn name(&self) -> &'static str {
         "poly"
-    }
-
-    fn tier(&self) -> Tier {
-        Tier::Two
-    }
-
-    fn n_series(&self) -> usize {
-        1
     }
 
     fn looks_ahead(&self) -> bool {
         !self.config.causal
     }
 
-    fn score(&self, frame: &Frame, scores: &mut [f64]) -> Result<()> {
-        frame_fits(1, frame, scores.len())?;
-        scores.copy_from_slice(&self.config.scores(frame.row(0), self.window));
-        Ok(())
-    }
-
-    fn p_value(&self, score: f64) -> f64 {
-        self.ranks.p_value(score)
-    }
-
-    fn contributions(&self, frame: &Frame, step: usize) -> Result<Vec<f64>> {
-        only_series(self, frame, step)
+    fn judge(&self, series: &Frame) -> Result<Vec<f64>> {
+        Ok(self.config.scores(series.row(0), self.window))
     }
 }
 

@@ -3,12 +3,9 @@
 use aiops_core::Frame;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    loess::dot,
-    ranks::{Ranks, only_series},
-};
+use super::loess::dot;
 use crate::{
-    BatchDetector, Error, Fit, Result, Tier, batch::frame_fits, eval::dominant_period,
+    BatchDetector, Error, Fit, OneSeries, Ranked, Result, batch::frame_fits, eval::dominant_period,
     tier3::symmetric_eigen,
 };
 
@@ -61,7 +58,6 @@ pub struct SubPca {
     window: usize,
     centred: bool,
     components: Vec<Vec<f64>>,
-    ranks: Option<Ranks>,
 }
 
 /// Standardised values are cut to this.
@@ -74,7 +70,7 @@ impl SubPcaConfig {
     ///
     /// # Errors
     /// As [`Fit::fit`].
-    pub fn train(&self, train: &Frame) -> Result<SubPca> {
+    pub fn train(&self, train: &Frame) -> Result<Ranked<SubPca>> {
         if let Some(window) = self.window.filter(|w| !(2..=MOST_WINDOW).contains(w)) {
             let reason = format!("must be within 2 and {MOST_WINDOW}, got {window}");
             return Err(Error::config("window", reason));
@@ -107,14 +103,12 @@ impl SubPcaConfig {
             window,
             centred: self.centred,
             components: Vec::new(),
-            ranks: None,
         };
         if self.variance > 0.0 && self.components > 0 {
             let covariance = covariance(&model.scaled(values), window);
             model.components = leading(&covariance, window, self.variance, self.components);
         }
-        model.ranks = Some(Ranks::of(train, needed, |values| Ok(model.scores(values)))?);
-        Ok(model)
+        Ranked::train(model, train, needed)
     }
 }
 
@@ -245,7 +239,23 @@ impl SubPca {
             })
             .collect()
     }
+}
 
+impl OneSeries for SubPca {
+    fn name(&self) -> &'static str {
+        "sub_pca"
+    }
+
+    fn looks_ahead(&self) -> bool {
+        self.centred
+    }
+
+    fn judge(&self, series: &Frame) -> Result<Vec<f64>> {
+        Ok(self.scores(series.row(0)))
+    }
+}
+
+impl SubPca {
     fn scores(&self, values: &[f64]) -> Vec<f64> {
         let (n, w) = (values.len(), self.window);
         let mut scores = vec![0.0; n];
@@ -283,38 +293,6 @@ impl SubPca {
     }
 }
 
-impl BatchDetector for SubPca {
-    fn name(&self) -> &'static str {
-        "sub_pca"
-    }
-
-    fn tier(&self) -> Tier {
-        Tier::Two
-    }
-
-    fn n_series(&self) -> usize {
-        1
-    }
-
-    fn looks_ahead(&self) -> bool {
-        self.centred
-    }
-
-    fn score(&self, frame: &Frame, scores: &mut [f64]) -> Result<()> {
-        frame_fits(1, frame, scores.len())?;
-        scores.copy_from_slice(&self.scores(frame.row(0)));
-        Ok(())
-    }
-
-    fn p_value(&self, score: f64) -> f64 {
-        self.ranks.as_ref().map_or(1.0, |ranks| ranks.p_value(score))
-    }
-
-    fn contributions(&self, frame: &Frame, step: usize) -> Result<Vec<f64>> {
-        only_series(self, frame, step)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,7 +317,7 @@ mod tests {
         let config = SubPcaConfig { window: Some(12), variance: 0.7, ..SubPcaConfig::default() };
         let train = frame(super::super::example());
         let model = config.train(&train).unwrap();
-        assert_eq!(model.n_components(), COMPONENTS);
+        assert_eq!(model.rule().n_components(), COMPONENTS);
         let mut scores = vec![0.0; 121];
         model.score(&train, &mut scores).unwrap();
         let found = [11, 12, 40, 51, 52, 89, 101, 120].map(|i| scores[i]);
@@ -356,6 +334,7 @@ mod tests {
         let model =
             SubPcaConfig { variance: 0.9, ..Default::default() }.train(&frame(values.clone()));
         let model = model.unwrap();
+        let model = model.rule();
         assert_eq!((model.window(), model.n_components()), (48, 2), "a wave has two shapes");
         let scores = model.scores(&values);
         let top = (0..2000).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap();
@@ -365,13 +344,15 @@ mod tests {
     #[test]
     fn constants_and_unit_do_not_matter() {
         let constant = SubPcaConfig::default().train(&frame(vec![3.0; 500])).unwrap();
-        assert!(constant.scores(&[3.0; 300]).iter().all(|score| *score == 0.0));
+        assert!(constant.rule().scores(&[3.0; 300]).iter().all(|score| *score == 0.0));
         let values = super::super::example();
         let config = SubPcaConfig { window: Some(12), ..SubPcaConfig::default() };
-        let scores = config.train(&frame(values.clone())).unwrap().scores(&values);
+        let scores = |values: Vec<f64>| {
+            let model = config.train(&frame(values.clone())).unwrap();
+            model.rule().scores(&values)
+        };
         let moved: Vec<f64> = values.iter().map(|v| 1e6 + 1e3 * v).collect();
-        let other = config.train(&frame(moved.clone())).unwrap().scores(&moved);
-        super::super::assert_near("scores", other, &scores, 1e-6);
+        super::super::assert_near("scores", scores(moved), &scores(values), 1e-6);
     }
 
     const COMPONENTS: usize = 4;

@@ -7,6 +7,7 @@ use crate::{
     Calibrator, CalibratorConfig, Detector, Error, Result, State, Tier, Verdict,
     error::{at_least, not_negative, positive, probability},
     hold::{Hold, HoldRule},
+    method::unjudged,
     saved,
     verdict::side,
     window::{self, Cursor},
@@ -263,13 +264,6 @@ impl Surprise {
         self.seen >= self.config.warm_up as u64
     }
 
-    fn judged(&self, sample: Sample) -> Option<Verdict> {
-        if sample.time <= self.last {
-            return Some(Verdict::unjudged(State::Late, Tier::Two));
-        }
-        sample.is_gap().then(|| Verdict::unjudged(State::Gap, Tier::Two))
-    }
-
     fn take(&mut self, parts: &Parts) -> f64 {
         let sudden = self.sudden.push(parts.cut[0] + parts.cut[1]);
         let lasting = self.lasting.push(parts.average);
@@ -295,7 +289,7 @@ impl Detector for Surprise {
     }
 
     fn assess(&self, sample: Sample) -> Verdict {
-        if let Some(verdict) = self.judged(sample) {
+        if let Some(verdict) = unjudged(self.last, sample, Tier::Two) {
             return verdict;
         }
         if !self.is_warm() {
@@ -312,7 +306,7 @@ impl Detector for Surprise {
     }
 
     fn update(&mut self, sample: Sample) -> Verdict {
-        if let Some(verdict) = self.judged(sample) {
+        if let Some(verdict) = unjudged(self.last, sample, Tier::Two) {
             self.last = self.last.max(sample.time);
             return verdict;
         }

@@ -1,13 +1,16 @@
 //! [`HalfSpaceTrees`]: how crowded the place of a point was lately.
 
-use std::collections::VecDeque;
-
 use aiops_core::{Sample, SnapshotReader, SnapshotWriter, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    fits,
+    shingle::{Shingle, load_points, save_points},
+};
 use crate::{
     Calibrator, CalibratorConfig, Detector, Error, Result, State, Tier, Verdict,
     error::{at_least, probability},
+    method::unjudged,
     random::SplitMix,
     saved,
 };
@@ -51,13 +54,17 @@ impl HalfSpaceTreesConfig {
     /// Bytes of state a series takes with these settings.
     pub fn bytes_per_series(&self) -> usize {
         let nodes = 1_usize << self.depth.min(20);
-        self.trees * (nodes * 5 + 2 * nodes * 4) + size_of::<Calibrator>() + 256
+        let counts = 3 * size_of::<u16>();
+        let range = self.shingle * size_of::<(f64, f64)>();
+        let tree = nodes * (1 + counts) + range + size_of::<HalfTree>();
+        self.trees * tree + size_of::<Calibrator>() + size_of::<HalfSpaceTrees>()
     }
 
     /// A detector of one series.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] names the field that is out of range.
+    /// [`Error::InvalidConfig`] names the field that is out of range; also when the state would take more
+    /// than 32 KiB.
     pub fn build(self) -> Result<HalfSpaceTrees> {
         for (field, value, most) in
             [("shingle", self.shingle, 64), ("trees", self.trees, 1_000), ("depth", self.depth, 12)]
@@ -72,10 +79,10 @@ impl HalfSpaceTreesConfig {
             return Err(Error::config("window", reason));
         }
         probability("false_positive_rate", self.false_positive_rate)?;
+        fits(self.bytes_per_series())?;
         Ok(HalfSpaceTrees {
             calibrator: self.calibrator.clone().build()?,
-            latest: VecDeque::with_capacity(self.shingle + 1),
-            origin: None,
+            latest: Shingle::new(self.shingle),
             first: Vec::new(),
             range: None,
             trees: Vec::new(),
@@ -99,8 +106,8 @@ impl HalfSpaceTreesConfig {
 ///
 /// A gap is answered with [`State::Gap`] and skipped. The first window sets the range and is not judged.
 /// Values are compared as `f32` differences from the first one. Time O(trees · depth), memory
-/// `13 · trees · 2^depth` bytes, 42 KiB with the defaults' 25 trees of depth 7; take 15 trees to stay below
-/// 32 KiB.
+/// about `7 · trees · 2^depth` bytes, at most 32 KiB: cuts follow from the halving and are not kept, the
+/// window being counted is kept by leaf.
 ///
 /// Source: Tan, Ting & Liu 2011, "Fast anomaly detection for streaming data", algorithms 1 to 3.
 /// Deviations: the range comes from the first window instead of being known; the score is turned
@@ -109,9 +116,7 @@ impl HalfSpaceTreesConfig {
 pub struct HalfSpaceTrees {
     config: HalfSpaceTreesConfig,
     calibrator: Calibrator,
-    latest: VecDeque<f32>,
-    /// The first value, which all are counted from.
-    origin: Option<f64>,
+    latest: Shingle,
     /// Points of the first window, until the range is known.
     first: Vec<f32>,
     /// Least and greatest value of the first window: all that the trees are made of, beside the seed.
@@ -125,11 +130,22 @@ pub struct HalfSpaceTrees {
 /// One tree in heap order: node 1 is the root, `2i` and `2i + 1` are below `i`.
 #[derive(Debug, Clone, PartialEq)]
 struct HalfTree {
+    /// The work range, by dimension. Each node halves what its parents left of it.
+    range: Vec<(f64, f64)>,
+    /// The dimension that each inner node halves.
     dimensions: Vec<u8>,
-    cuts: Vec<f32>,
-    /// Points of the last full window, and of the one being counted, by node.
-    usual: Vec<u32>,
-    counted: Vec<u32>,
+    /// Points of the last full window by node, inner ones and leaves.
+    usual: Vec<u16>,
+    /// Points of the window being counted, by leaf.
+    counted: Vec<u16>,
+}
+
+/// What a walk down a tree found.
+struct Ending {
+    /// Mass of the last full window where the point ends, times two for each halving.
+    mass: f64,
+    /// The leaf below, counted from 0.
+    leaf: usize,
 }
 
 impl HalfTree {
@@ -139,62 +155,60 @@ impl HalfTree {
         let nodes = 1 << depth;
         let unit = f64::from(high) - f64::from(low);
         let unit = if unit > 0.0 { unit } else { 1.0 };
-        let range: Vec<(f64, f64)> = (0..shingle)
-            .map(|_| {
-                let s = random.uniform();
-                let reach = 2.0 * s.max(1.0 - s);
-                (f64::from(low) + (s - reach) * unit, f64::from(low) + (s + reach) * unit)
-            })
-            .collect();
-        let mut tree = HalfTree {
-            dimensions: vec![0; nodes],
-            cuts: vec![0.0; nodes],
-            usual: vec![0; 2 * nodes],
-            counted: vec![0; 2 * nodes],
+        let mut bounds = || {
+            let s = random.uniform();
+            let reach = 2.0 * s.max(1.0 - s);
+            (f64::from(low) + (s - reach) * unit, f64::from(low) + (s + reach) * unit)
         };
-        let mut open = vec![(1, range)];
-        while let Some((node, range)) = open.pop() {
-            if node >= nodes {
-                continue;
+        let range = (0..shingle).map(|_| bounds()).collect();
+        let mut tree = HalfTree {
+            range,
+            dimensions: vec![0; nodes],
+            usual: vec![0; 2 * nodes],
+            counted: vec![0; nodes],
+        };
+        let mut open = vec![1];
+        while let Some(node) = open.pop() {
+            if node < nodes {
+                tree.dimensions[node] = (random.next() % shingle as u64) as u8;
+                open.extend([2 * node + 1, 2 * node]);
             }
-            let dimension = (random.next() % shingle as u64) as usize;
-            let (low, high) = range[dimension];
-            let middle = f64::midpoint(low, high);
-            tree.dimensions[node] = dimension as u8;
-            tree.cuts[node] = middle as f32;
-            let (mut left, mut right) = (range.clone(), range);
-            left[dimension].1 = middle;
-            right[dimension].0 = middle;
-            open.extend([(2 * node + 1, right), (2 * node, left)]);
         }
         tree
     }
 
-    fn below(&self, node: usize, point: &[f32]) -> usize {
-        2 * node + usize::from(point[usize::from(self.dimensions[node])] >= self.cuts[node])
-    }
-
-    /// Mass of the last full window where `point` ends, times two for each halving.
-    fn mass(&self, point: &[f32], few: u32) -> f64 {
-        let (mut node, mut depth) = (1, 0);
-        while node < self.cuts.len() && self.usual[node] >= few {
-            node = self.below(node, point);
+    /// Follows a point down. A node with less than `few` points of the last full window ends it.
+    fn walk(&self, point: &[f32], few: u16, range: &mut Vec<(f64, f64)>) -> Ending {
+        let nodes = self.dimensions.len();
+        range.clone_from(&self.range);
+        let (mut node, mut depth, mut mass) = (1, 0, None);
+        while node < nodes {
+            if mass.is_none() && self.usual[node] < few {
+                mass = Some(self.mass(node, depth));
+            }
+            let dimension = usize::from(self.dimensions[node]);
+            let (low, high) = range[dimension];
+            let middle = f64::midpoint(low, high);
+            let right = point[dimension] >= middle as f32;
+            range[dimension] = if right { (middle, high) } else { (low, middle) };
+            node = 2 * node + usize::from(right);
             depth += 1;
         }
+        let mass = mass.unwrap_or_else(|| self.mass(node, depth));
+        Ending { mass, leaf: node - nodes }
+    }
+
+    fn mass(&self, node: usize, depth: u32) -> f64 {
         f64::from(self.usual[node]) * f64::from(1_u32 << depth)
     }
 
-    fn count(&mut self, point: &[f32]) {
-        let mut node = 1;
-        self.counted[node] += 1;
-        while node < self.cuts.len() {
-            node = self.below(node, point);
-            self.counted[node] += 1;
-        }
-    }
-
+    /// The counted window becomes the usual one.
     fn turn(&mut self) {
-        std::mem::swap(&mut self.usual, &mut self.counted);
+        let nodes = self.dimensions.len();
+        self.usual[nodes..].copy_from_slice(&self.counted);
+        for node in (1..nodes).rev() {
+            self.usual[node] = self.usual[2 * node] + self.usual[2 * node + 1];
+        }
         self.counted.fill(0);
     }
 }
@@ -207,62 +221,58 @@ impl HalfSpaceTrees {
             .collect()
     }
 
-    fn relative(&self, value: f64) -> f32 {
-        let origin = self.origin.unwrap_or(value);
-        (value / 2.0 - origin / 2.0).clamp(-1e30, 1e30) as f32 * 2.0
-    }
-
-    fn point(&self, value: f64) -> Option<Vec<f32>> {
-        if self.latest.len() + 1 < self.config.shingle {
-            return None;
-        }
-        let mut point: Vec<f32> = self.latest.iter().copied().collect();
-        point.push(self.relative(value));
-        Some(point)
-    }
-
-    fn judged(&self, sample: Sample) -> Option<Verdict> {
-        if sample.time <= self.last {
-            return Some(Verdict::unjudged(State::Late, Tier::Three));
-        }
-        sample.is_gap().then(|| Verdict::unjudged(State::Gap, Tier::Three))
-    }
-
-    fn judge(&self, point: Option<&[f32]>) -> Verdict {
+    /// The verdict on a point, and the leaf in which it ends in each tree.
+    fn judge(&self, point: Option<&[f32]>) -> (Verdict, Vec<usize>) {
         let Some(point) = point.filter(|_| self.range.is_some()) else {
-            return Verdict::unjudged(State::WarmingUp, Tier::Three);
+            return (Verdict::unjudged(State::WarmingUp, Tier::Three), Vec::new());
         };
-        let few = (self.config.window / 10) as u32;
-        let mass: f64 = self.trees.iter().map(|tree| tree.mass(point, few)).sum();
+        let few = (self.config.window / 10) as u16;
+        let mut range = Vec::new();
+        let mut mass = 0.0;
+        let end = |tree: &HalfTree| {
+            let ending = tree.walk(point, few, &mut range);
+            mass += ending.mass;
+            ending.leaf
+        };
+        let leaves = self.trees.iter().map(end).collect();
         let mean = mass / self.trees.len() as f64 / self.config.window as f64;
         let score = 1.0 / (1.0 + mean);
         let p_value = self.calibrator.p_value(score).unwrap_or(1.0);
-        Verdict {
+        let verdict = Verdict {
             flagged: p_value <= self.config.false_positive_rate,
             score,
             p_value,
             ..Verdict::unjudged(State::Scored, Tier::Three)
+        };
+        (verdict, leaves)
+    }
+
+    /// Takes in a point of the first window, which says where the trees stand.
+    fn take_first(&mut self, point: &[f32]) {
+        self.first.extend(point);
+        if self.first.len() < self.config.window * self.config.shingle {
+            return;
+        }
+        let low = self.first.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = self.first.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        self.range = Some((low, high));
+        self.trees = Self::grow(&self.config, (low, high));
+        let first = std::mem::take(&mut self.first);
+        let mut range = Vec::new();
+        for tree in &mut self.trees {
+            for point in first.chunks_exact(self.config.shingle) {
+                let leaf = tree.walk(point, 0, &mut range).leaf;
+                tree.counted[leaf] += 1;
+            }
+            tree.turn();
         }
     }
 
-    fn take(&mut self, point: Vec<f32>) {
-        if self.range.is_none() {
-            self.first.extend(&point);
-            if self.first.len() < self.config.window * self.config.shingle {
-                return;
-            }
-            let low = self.first.iter().copied().fold(f32::INFINITY, f32::min);
-            let high = self.first.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            self.range = Some((low, high));
-            self.trees = Self::grow(&self.config, (low, high));
-            let first = std::mem::take(&mut self.first);
-            for point in first.chunks_exact(self.config.shingle) {
-                self.trees.iter_mut().for_each(|tree| tree.count(point));
-            }
-            self.trees.iter_mut().for_each(HalfTree::turn);
-            return;
+    /// Counts a point that ends in these leaves.
+    fn take(&mut self, leaves: &[usize]) {
+        for (tree, leaf) in self.trees.iter_mut().zip(leaves) {
+            tree.counted[*leaf] += 1;
         }
-        self.trees.iter_mut().for_each(|tree| tree.count(&point));
         self.filled += 1;
         if self.filled >= self.config.window {
             self.trees.iter_mut().for_each(HalfTree::turn);
@@ -277,9 +287,9 @@ impl Detector for HalfSpaceTrees {
     }
 
     fn assess(&self, sample: Sample) -> Verdict {
-        match self.judged(sample) {
+        match unjudged(self.last, sample, Tier::Three) {
             Some(verdict) => verdict,
-            None => self.judge(self.point(sample.value).as_deref()),
+            None => self.judge(self.latest.point(sample.value).as_deref()).0,
         }
     }
 
@@ -288,24 +298,19 @@ impl Detector for HalfSpaceTrees {
     }
 
     fn update(&mut self, sample: Sample) -> Verdict {
-        if let Some(verdict) = self.judged(sample) {
+        if let Some(verdict) = unjudged(self.last, sample, Tier::Three) {
             self.last = self.last.max(sample.time);
             return verdict;
         }
-        let point = self.point(sample.value);
-        let verdict = self.judge(point.as_deref());
+        let point = self.latest.point(sample.value);
+        let (verdict, leaves) = self.judge(point.as_deref());
+        self.last = sample.time;
+        self.latest.push(sample.value);
         if verdict.is_scored() {
             self.calibrator.learn(verdict.score);
-        }
-        let relative = self.relative(sample.value);
-        self.origin.get_or_insert(sample.value);
-        self.last = sample.time;
-        if let Some(point) = point {
-            self.take(point);
-        }
-        self.latest.push_back(relative);
-        if self.latest.len() >= self.config.shingle {
-            self.latest.pop_front();
+            self.take(&leaves);
+        } else if let Some(point) = point {
+            self.take_first(&point);
         }
         verdict
     }
@@ -320,17 +325,15 @@ impl Detector for HalfSpaceTrees {
 
     fn save(&self, out: &mut SnapshotWriter) {
         out.i64(self.last.as_nanos());
-        out.f64(self.origin.unwrap_or(f64::NAN));
-        out.u32(self.latest.len() as u32);
-        self.latest.iter().for_each(|value| out.f32(*value));
-        out.u32(self.first.len() as u32);
-        self.first.iter().for_each(|value| out.f32(*value));
+        self.latest.save(out);
+        save_points(self.first.iter(), out);
         let (low, high) = self.range.unwrap_or((f32::NAN, f32::NAN));
         out.f32(low);
         out.f32(high);
         out.u64(self.filled as u64);
         for tree in &self.trees {
-            tree.usual.iter().chain(&tree.counted).for_each(|count| out.u32(*count));
+            let usual = &tree.usual[tree.dimensions.len()..];
+            usual.iter().chain(&tree.counted).for_each(|count| out.u32(u32::from(*count)));
         }
         self.calibrator.save(out);
     }
@@ -338,51 +341,42 @@ impl Detector for HalfSpaceTrees {
     fn load(&mut self, from: &mut SnapshotReader<'_>) -> Result<()> {
         let mut loaded = self.clone();
         loaded.last = Timestamp::from_nanos(from.i64()?);
-        let origin = from.f64()?;
-        if origin.is_infinite() {
-            return Err(saved::invalid("origin", origin));
+        loaded.latest = self.latest.load(from)?;
+        let window = self.config.window;
+        loaded.first = load_points(from, window * self.config.shingle - 1)?;
+        if !loaded.first.len().is_multiple_of(self.config.shingle) {
+            return Err(saved::invalid("values of the first window", loaded.first.len()));
         }
-        loaded.origin = (!origin.is_nan()).then_some(origin);
-        let finite = |from: &mut SnapshotReader<'_>| {
-            let value = from.f32()?;
-            if value.is_finite() {
-                Ok(value)
-            } else {
-                Err(saved::invalid("value of a point", value))
-            }
-        };
-        let len = from.u32()? as usize;
-        if len >= self.config.shingle {
-            return Err(saved::invalid("length of a shingle", len));
-        }
-        loaded.latest = (0..len).map(|_| finite(from)).collect::<Result<_>>()?;
-        let len = from.u32()? as usize;
-        if !len.is_multiple_of(self.config.shingle)
-            || len >= self.config.window * self.config.shingle
-        {
-            return Err(saved::invalid("points of the first window", len));
-        }
-        loaded.first = (0..len).map(|_| finite(from)).collect::<Result<_>>()?;
         let (low, high) = (from.f32()?, from.f32()?);
         loaded.range = (low.is_finite() && high.is_finite()).then_some((low, high));
         let filled = from.u64()?;
-        if filled >= self.config.window as u64 {
+        if filled >= window as u64 {
             return Err(saved::invalid("points of a window", filled));
         }
         loaded.filled = filled as usize;
         loaded.trees = loaded.range.map_or_else(Vec::new, |range| Self::grow(&self.config, range));
         for tree in &mut loaded.trees {
-            for count in tree.usual.iter_mut().chain(&mut tree.counted) {
-                *count = from.u32()?;
-                if *count as usize > self.config.window {
-                    return Err(saved::invalid("points of a node", *count));
-                }
-            }
+            load_counts(&mut tree.counted, window, from)?;
+            tree.turn();
+            load_counts(&mut tree.counted, loaded.filled, from)?;
         }
         loaded.calibrator.load(from)?;
         *self = loaded;
         Ok(())
     }
+}
+
+/// Reads the points of every leaf, which are `sum` in all.
+fn load_counts(counts: &mut [u16], sum: usize, from: &mut SnapshotReader<'_>) -> Result<()> {
+    let mut left = sum;
+    for count in counts {
+        let points = from.u32()?;
+        left = left
+            .checked_sub(points as usize)
+            .ok_or_else(|| saved::invalid("points of a leaf", points))?;
+        *count = points as u16; // no window has more
+    }
+    if left > 0 { Err(saved::invalid("points of a window", sum - left)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -395,19 +389,29 @@ mod tests {
     #[test]
     fn masses_by_hand() {
         let mut tree = HalfTree {
+            range: vec![(-1.25, 1.75)],
             dimensions: vec![0; 4],
-            cuts: vec![0.0, 0.25, -0.5, 1.0],
             usual: vec![0; 8],
-            counted: vec![0; 8],
+            counted: vec![0; 4],
         };
         for x in [0.1, 0.2, 0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] {
-            tree.count(&[x]);
+            let leaf = tree.walk(&[x], 0, &mut Vec::new()).leaf;
+            tree.counted[leaf] += 1;
         }
         tree.turn();
-        assert_eq!(tree.mass(&[0.5], 1), 7.0 * 4.0, "seven at depth two");
-        assert_eq!(tree.mass(&[0.1], 1), 3.0 * 4.0);
-        assert_eq!(tree.mass(&[1.5], 1), 0.0, "nothing was beyond one");
-        assert_eq!(tree.mass(&[0.1], 5), 3.0 * 2.0, "three are few: the walk ends at depth one");
+        let mass = |x: f32, few| tree.walk(&[x], few, &mut Vec::new()).mass;
+        assert_eq!(mass(0.5, 1), 7.0 * 4.0, "seven at depth two");
+        assert_eq!(mass(0.1, 1), 3.0 * 4.0);
+        assert_eq!(mass(1.5, 1), 0.0, "nothing was beyond one");
+        assert_eq!(mass(0.1, 5), 3.0 * 2.0, "three are few: the walk ends at depth one");
+    }
+
+    #[test]
+    fn a_series_takes_less_than_the_limit() {
+        let bytes = HalfSpaceTreesConfig::default().bytes_per_series();
+        assert!(bytes <= 32 * 1024, "{bytes}");
+        let config = HalfSpaceTreesConfig { depth: 9, ..HalfSpaceTreesConfig::default() };
+        assert!(matches!(config.build(), Err(Error::InvalidConfig { field: "trees", .. })));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Tier 3: models of many series together, and forests.
 
+use crate::{Error, Result};
+
 mod complete;
 mod eigen;
 mod half_space;
@@ -8,6 +10,7 @@ mod pca;
 #[cfg(feature = "linfa")]
 mod peers;
 mod rcf;
+mod shingle;
 mod tails;
 
 pub(crate) use eigen::symmetric_eigen;
@@ -19,3 +22,15 @@ pub use pca::{Pca, PcaConfig, Scaling};
 pub use peers::{Peer, PeersConfig};
 pub use rcf::{RandomCutForest, RandomCutForestConfig};
 pub use tails::{EmpiricalTails, EmpiricalTailsConfig, TailRule};
+
+/// The most that a series may take: a forest a series does not scale otherwise.
+const MOST_BYTES: usize = 32 * 1024;
+
+/// Refuses settings whose state is larger.
+fn fits(bytes: usize) -> Result<()> {
+    if bytes > MOST_BYTES {
+        let reason = format!("{bytes} bytes a series, at most {MOST_BYTES}; take fewer trees");
+        return Err(Error::config("trees", reason));
+    }
+    Ok(())
+}

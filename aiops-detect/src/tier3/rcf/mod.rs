@@ -2,14 +2,14 @@
 
 mod tree;
 
-use std::collections::VecDeque;
-
 use aiops_core::{Reason, Sample, SnapshotReader, SnapshotWriter, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::{fits, shingle::Shingle};
 use crate::{
     Calibrator, CalibratorConfig, Detector, Error, Result, State, Tier, Verdict,
     error::{positive, probability},
+    method::unjudged,
     random::SplitMix,
     saved,
     verdict::side,
@@ -53,9 +53,6 @@ impl Default for RandomCutForestConfig {
     }
 }
 
-/// The most that a series may take: a forest a series does not scale otherwise.
-pub(super) const MOST_BYTES: usize = 32 * 1024;
-
 impl RandomCutForestConfig {
     /// Bytes of state a series takes with these settings.
     pub fn bytes_per_series(&self) -> usize {
@@ -83,18 +80,13 @@ impl RandomCutForestConfig {
                 ));
             }
         }
-        let bytes = self.bytes_per_series();
-        if bytes > MOST_BYTES {
-            let reason = format!("{bytes} bytes a series, at most {MOST_BYTES}; take fewer trees");
-            return Err(Error::config("trees", reason));
-        }
+        fits(self.bytes_per_series())?;
         positive("half_life", self.half_life)?;
         probability("false_positive_rate", self.false_positive_rate)?;
         Ok(RandomCutForest {
             forest: Forest::new(&self),
             calibrator: self.calibrator.clone().build()?,
-            latest: VecDeque::with_capacity(self.shingle + 1),
-            origin: 0.0,
+            latest: Shingle::new(self.shingle),
             mean: 0.0,
             seen: 0,
             last: Timestamp::MIN,
@@ -131,10 +123,8 @@ pub struct RandomCutForest {
     config: RandomCutForestConfig,
     forest: Forest,
     calibrator: Calibrator,
-    /// The samples of the shingle before the next one, oldest first.
-    latest: VecDeque<f32>,
-    origin: f64,
-    /// Running mean, which the direction is told from.
+    latest: Shingle,
+    /// Running mean of [`Shingle::half`], which the direction is told from.
     mean: f64,
     seen: u64,
     last: Timestamp,
@@ -205,33 +195,10 @@ impl RandomCutForest {
     /// now. The parts add up to the score.
     pub fn attribution(&self, value: f64) -> Vec<f64> {
         let mut parts = vec![0.0; self.config.shingle];
-        if let Some(point) = self.point(value) {
+        if let Some(point) = self.latest.point(value) {
             self.forest.score(&point, Some(&mut parts));
         }
         parts
-    }
-
-    /// The point that `value` would make; `None` while there are too few samples before it.
-    fn point(&self, value: f64) -> Option<Vec<f32>> {
-        if self.latest.len() + 1 < self.config.shingle {
-            return None;
-        }
-        let mut point: Vec<f32> = self.latest.iter().copied().collect();
-        point.push(self.relative(value));
-        Some(point)
-    }
-
-    fn relative(&self, value: f64) -> f32 {
-        let origin = if self.seen == 0 { value } else { self.origin };
-        // Sums of sides must stay finite.
-        (value / 2.0 - origin / 2.0).clamp(-1e30, 1e30) as f32 * 2.0
-    }
-
-    fn judged(&self, sample: Sample) -> Option<Verdict> {
-        if sample.time <= self.last {
-            return Some(Verdict::unjudged(State::Late, Tier::Three));
-        }
-        sample.is_gap().then(|| Verdict::unjudged(State::Gap, Tier::Three))
     }
 
     fn judge(&self, sample: Sample, point: Option<&[f32]>) -> Verdict {
@@ -242,7 +209,7 @@ impl RandomCutForest {
         let score = self.forest.score(point, None);
         let p_value = self.calibrator.p_value(score).unwrap_or(1.0);
         Verdict {
-            direction: side(sample.value / 2.0 - self.origin / 2.0, self.mean),
+            direction: side(self.latest.half(sample.value), self.mean),
             flagged: p_value <= self.config.false_positive_rate,
             score,
             p_value,
@@ -257,9 +224,9 @@ impl Detector for RandomCutForest {
     }
 
     fn assess(&self, sample: Sample) -> Verdict {
-        match self.judged(sample) {
+        match unjudged(self.last, sample, Tier::Three) {
             Some(verdict) => verdict,
-            None => self.judge(sample, self.point(sample.value).as_deref()),
+            None => self.judge(sample, self.latest.point(sample.value).as_deref()),
         }
     }
 
@@ -268,12 +235,12 @@ impl Detector for RandomCutForest {
     }
 
     fn update(&mut self, sample: Sample) -> Verdict {
-        if let Some(verdict) = self.judged(sample) {
+        if let Some(verdict) = unjudged(self.last, sample, Tier::Three) {
             self.last = self.last.max(sample.time);
             return verdict;
         }
         self.last = sample.time;
-        let point = self.point(sample.value);
+        let point = self.latest.point(sample.value);
         let verdict = self.judge(sample, point.as_deref());
         if let Some(point) = &point {
             if verdict.is_scored() {
@@ -281,17 +248,10 @@ impl Detector for RandomCutForest {
             }
             self.forest.learn(point);
         }
-        let relative = self.relative(sample.value);
-        if self.seen == 0 {
-            self.origin = sample.value;
-        }
+        self.latest.push(sample.value);
         self.seen += 1;
-        let half = (sample.value / 2.0 - self.origin / 2.0).clamp(-1e30, 1e30);
-        self.mean += (half - self.mean) / (self.seen as f64).min(1_000.0);
-        self.latest.push_back(relative);
-        if self.latest.len() >= self.config.shingle {
-            self.latest.pop_front();
-        }
+        let off = self.latest.half(sample.value) - self.mean;
+        self.mean += off / (self.seen as f64).min(1_000.0);
         verdict
     }
 
@@ -317,10 +277,8 @@ impl Detector for RandomCutForest {
     fn save(&self, out: &mut SnapshotWriter) {
         out.u64(self.seen);
         out.i64(self.last.as_nanos());
-        out.f64(self.origin);
         out.f64(self.mean);
-        out.u32(self.latest.len() as u32);
-        self.latest.iter().for_each(|value| out.f32(*value));
+        self.latest.save(out);
         out.u64(self.forest.random.0);
         out.u32(self.forest.age);
         self.forest.trees.iter().for_each(|tree| tree.save(out));
@@ -331,20 +289,8 @@ impl Detector for RandomCutForest {
         let mut loaded = self.clone();
         loaded.seen = from.u64()?;
         loaded.last = Timestamp::from_nanos(from.i64()?);
-        loaded.origin = saved::within(from, "origin", f64::MAX)?;
         loaded.mean = saved::within(from, "mean", 1e31)?;
-        let len = from.u32()? as usize;
-        if len >= self.config.shingle {
-            return Err(saved::invalid("length of a shingle", len));
-        }
-        loaded.latest.clear();
-        for _ in 0..len {
-            let value = from.f32()?;
-            if !value.is_finite() {
-                return Err(saved::invalid("value of a shingle", value));
-            }
-            loaded.latest.push_back(value);
-        }
+        loaded.latest = self.latest.load(from)?;
         loaded.forest.random = SplitMix(from.u64()?);
         loaded.forest.age = from.u32()?;
         for tree in &mut loaded.forest.trees {
@@ -380,7 +326,6 @@ mod tests {
         let parts = detector.attribution(samples[1500].value);
         assert!(parts[3] > 0.5 * verdict.score, "the last sample is to blame: {parts:?}");
         assert!((parts.iter().sum::<f64>() - verdict.score).abs() < 1e-9);
-        assert!(detector.config.bytes_per_series() <= MOST_BYTES);
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn sub_pca(quick: bool) -> Result<Measured> {
     const WINDOW: usize = 100;
     let config = SubPcaConfig { window: Some(WINDOW), ..SubPcaConfig::default() };
     let model = config.train(&frame.slice(0, 5_000)?)?;
-    let k = model.n_components();
+    let k = model.rule().n_components();
     let shapes: Vec<[f64; WINDOW]> =
         (0..k).map(|c| std::array::from_fn(|i| if i % k == c { 0.1 } else { 0.0 })).collect();
     let (ours, baseline) = scored(&model, &frame, |values, scores| {
