@@ -85,3 +85,7 @@ pub use shard::{restore_shard, snapshot_shard};
 pub use tail::Tail;
 pub use verdict::{State, Tier, Verdict};
 pub use watcher::{KindOf, Noticed, Watcher};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

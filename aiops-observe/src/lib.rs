@@ -69,3 +69,7 @@ pub use normalise::{
 };
 pub use tally::{Rejection, Tally};
 pub use wire::{Declared, Decoder, Form, NAME, Sink, WireLabels, WireSeries};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

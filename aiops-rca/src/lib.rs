@@ -80,3 +80,7 @@ pub use rank::{
     HypothesisTest, MagnitudeConfig, PublishedScorer, Rcd, RcdConfig, RobustConfig, RobustScorer,
     Scale, Traversal, TraversalConfig, Walk, WalkConfig,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
