@@ -104,6 +104,53 @@ fn pc_is_that_of_causal_learn() {
     }
 }
 
+/// `large_sem` of `golden/make.py`, to the last bit.
+fn large_sem() -> Frame {
+    let (width, length) = (50, 1_000);
+    let mut state = 1_u64;
+    let mut uniform = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let mut causes: Vec<Vec<(usize, f64)>> = Vec::new();
+    for to in 0..width {
+        let mut of = Vec::new();
+        for from in 0..to {
+            if uniform() < 0.06 {
+                let size = 0.5 + 0.5 * uniform();
+                of.push((from, if uniform() < 0.5 { size } else { -size }));
+            }
+        }
+        causes.push(of);
+    }
+    let mut values = vec![0.0; width * length];
+    for row in 0..length {
+        for to in 0..width {
+            let noise = (0..12).fold(0.0, |sum, _| sum + uniform()) - 6.0;
+            let from = |(from, weight): &(usize, f64)| weight * values[from * length + row];
+            values[to * length + row] =
+                causes[to].iter().fold(noise, |sum, cause| sum + from(cause));
+        }
+    }
+    let series = (0..width).map(|i| SeriesKey::new(format!("x{i}"), Labels::new())).collect();
+    Frame::new(series, Timestamp::EPOCH, Duration::from_secs(1), values).expect("a full table")
+}
+
+#[test]
+fn the_skeleton_of_fifty_variables_is_that_of_causal_learn() {
+    let data = large_sem();
+    for (level, expected) in golden()["pc_large"].as_object().expect("by level") {
+        let config = PcConfig { level: level.parse().expect("a level"), ..PcConfig::default() };
+        let graph = config.build().expect("valid").discover(&data, &Knowledge::none());
+        let edges = graph.expect("enough data").edges;
+        let ours: BTreeSet<_> =
+            edges.iter().map(|e| (e.from.min(e.to), e.from.max(e.to))).collect();
+        assert!(ours.len() > 50, "{} links", ours.len());
+        assert_eq!(ours, pairs(expected), "level {level}");
+    }
+}
+
 fn pairs(rows_of: &Value) -> BTreeSet<(usize, usize)> {
     rows(rows_of).iter().map(|p| (p[0] as usize, p[1] as usize)).collect()
 }

@@ -60,6 +60,35 @@ def svar_data(seed, n, burn=200):
     return x[burn:]
 
 
+def large_sem(n_vars=50, n=1000):
+    """A linear model over 50 variables from a generator that the test repeats bit for bit, so that no table
+    is needed: 64-bit congruential, noise as the sum of twelve uniforms."""
+    state = 1
+
+    def uniform():
+        nonlocal state
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        return (state >> 11) / 2**53
+
+    weights = [
+        [(j, (0.5 + 0.5 * uniform()) * (1 if uniform() < 0.5 else -1)) for j in range(i) if uniform() < 0.06]
+        for i in range(n_vars)
+    ]
+    rows = []
+    for _ in range(n):
+        row = []
+        for i in range(n_vars):
+            value = 0.0
+            for _ in range(12):
+                value += uniform()
+            value -= 6.0
+            for j, weight in weights[i]:
+                value += weight * row[j]
+            row.append(value)
+        rows.append(row)
+    return np.array(rows)
+
+
 svar = save("svar", svar_data(4, 400))
 lin = save("lingam", sem_data(3, 5, 400, lambda rng, n: rng.uniform(-1, 1, n)))
 golden = {}
@@ -104,6 +133,11 @@ for alpha in (0.01, 0.05):
             if i < j and graph[i, j] == -1 and graph[j, i] == -1:
                 undirected.append([i, j])
     golden["pc"][str(alpha)] = {"directed": directed, "undirected": undirected}
+
+golden["pc_large"] = {}
+for alpha in (0.01, 0.05):
+    graph = pc(large_sem(), alpha, "fisherz", stable=True, uc_rule=0, uc_priority=2, show_progress=False).G.graph
+    golden["pc_large"][str(alpha)] = [[i, j] for i in range(50) for j in range(i + 1, 50) if graph[i, j] != 0]
 
 import tigramite.data_processing as pp
 from tigramite.independence_tests.parcorr import ParCorr
