@@ -26,6 +26,8 @@ use std::time::Duration;
 /// `unknown_score` that nothing explains. What people said of earlier incidents multiplies the prior
 /// (see [`Experience`](crate::Experience)). Weights are raised to 1 / temperature and normalised.
 ///
+/// Where two weigh the same, the larger score before the cap stands first, and then the name.
+///
 /// Finds the deepest abnormal service on the way from the symptom down. Fails when the culprit is
 /// not measured (then see [`Ranking::unknown`]), when the topology points the wrong way, and
 /// between services that began within one step with equal deviations and no edge.
@@ -193,6 +195,7 @@ impl Bayes {
         let unknown = config.magnitude.of_score(config.unknown_score, config.prepare.abnormal);
         let mut ranking = Ranking::from_weights(&*config.id, candidates, temper(unknown))?;
         ranking.incident = context.incident;
+        order_equals(&mut ranking, prepared, &weights);
         let case = Case {
             context,
             prepared,
@@ -285,6 +288,21 @@ impl Bayes {
         };
         delays.iter().map(factor).collect()
     }
+}
+
+/// Candidates of one probability stand in the order of the scores that they are weighed by, as they were before
+/// [`MagnitudeConfig::cap`], largest first: a name says nothing about guilt. Changes come behind services.
+fn order_equals(ranking: &mut Ranking, prepared: &Prepared, weights: &[Weight]) {
+    let score = |candidate: &Candidate| match &candidate.cause {
+        Cause::Service { service } => prepared
+            .suspect(service)
+            .and_then(|index| weights[index].by)
+            .map_or(0.0, |deviation| prepared.deviations[deviation].score),
+        _ => 0.0,
+    };
+    ranking.candidates.sort_by(|a, b| {
+        b.probability.total_cmp(&a.probability).then_with(|| score(b).total_cmp(&score(a)))
+    });
 }
 
 /// Everything that the explanation of one ranking may look at.
@@ -444,6 +462,23 @@ mod tests {
         let ranking = posterior(BayesConfig::default(), &Topology::new(), &[]);
         assert!(ranking.candidates.is_empty());
         assert_eq!(ranking.unknown, 1.0);
+    }
+
+    #[test]
+    fn beyond_the_cap_equals_stand_by_what_was_measured_and_not_by_name() {
+        let topology = calls(&[("api", "db"), ("api", "redis")]);
+        let magnitude = MagnitudeConfig { cap: 30.0, ..MagnitudeConfig::default() };
+        let config = BayesConfig { magnitude, ..BayesConfig::default() };
+        let with_score = |service, peak_score| Anomaly { peak_score, ..anomaly(service, -60) };
+        for (first, second) in [("db", "redis"), ("redis", "db")] {
+            let ranking = posterior(
+                config.clone(),
+                &topology,
+                &[with_score(first, 900.0), with_score(second, 600.0)],
+            );
+            assert_eq!(percent(&ranking, first), percent(&ranking, second));
+            assert_eq!(ranking.top().unwrap().cause.service(), Some(first));
+        }
     }
 
     #[test]
