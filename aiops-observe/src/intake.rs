@@ -2,7 +2,8 @@
 //! what to answer. A pure function of the request, so that any server can carry it.
 
 use crate::decode::*;
-use crate::encode::proto;
+use crate::digest::{LogDigest, TraceDigest};
+use crate::otlp_answer::{self, Signal};
 use crate::{Decoder, Error, Limits, Rejection, Result, Sink, Tally};
 use aiops_core::{Timestamp, report};
 use std::fmt;
@@ -61,6 +62,7 @@ impl IntakeAnswer {
 /// | --- | --- | --- |
 /// | `/api/v1/write` | remote write 1.0 or 2.0, by `Content-Type` | 204; 400 names what was rejected |
 /// | `/v1/metrics` | OpenTelemetry, protobuf or JSON by `Content-Type` | 200, with a partial success where some was rejected |
+/// | `/v1/logs`, `/v1/traces` | the same, into a digest where there is one | as `/v1/metrics`; else 404 |
 /// | `/api/v1/import/prometheus` | text or OpenMetrics, by `Content-Type` | 204, 400 |
 /// | `/api/v2/alerts` | alerts as Prometheus sends them | 200, 400 |
 /// | `/webhook/alertmanager`, `/webhook/grafana` | their webhooks | 200, 400 |
@@ -82,6 +84,8 @@ pub struct Intake {
     remote_write_v2: RemoteWriteV2,
     otlp: Otlp,
     otlp_json: OtlpJson,
+    logs: Option<LogDigest>,
+    traces: Option<TraceDigest>,
     limits: Limits,
 }
 
@@ -103,7 +107,7 @@ enum Manner {
     /// With a protobuf message.
     Otlp,
     /// With the same message as JSON.
-    OtlpJson,
+    OtlpJson(Signal),
 }
 
 impl Intake {
@@ -115,8 +119,45 @@ impl Intake {
             remote_write_v2: RemoteWriteV2::new(limits),
             otlp: Otlp::new(limits),
             otlp_json: OtlpJson::new(limits),
+            logs: None,
+            traces: None,
             limits,
         }
+    }
+
+    /// Takes logs, too. What they sum up to comes out of [`emit`](Self::emit) only.
+    pub fn with_logs(mut self, logs: LogDigest) -> Self {
+        self.logs = Some(logs);
+        self
+    }
+
+    /// Takes traces, too. What they sum up to comes out of [`emit`](Self::emit) only.
+    pub fn with_traces(mut self, traces: TraceDigest) -> Self {
+        self.traces = Some(traces);
+        self
+    }
+
+    /// The digest of logs, if it has one.
+    pub fn logs(&self) -> Option<&LogDigest> {
+        self.logs.as_ref()
+    }
+
+    /// The digest of traces, if it has one.
+    pub fn traces(&self) -> Option<&TraceDigest> {
+        self.traces.as_ref()
+    }
+
+    /// Hands over what logs and traces sum up to, with the time `now`. Call it at a fixed interval,
+    /// usually 10 s.
+    pub fn emit(&mut self, now: Timestamp, sink: &mut dyn Sink) -> Tally {
+        let mut tally = Tally::default();
+        if let Some(logs) = &mut self.logs {
+            tally += &logs.emit(now, sink);
+        }
+        if let Some(traces) = &mut self.traces {
+            tally += &traces.emit(now, sink);
+        }
+        tally
     }
 
     /// Asks for `Authorization: Bearer <token>`.
@@ -164,13 +205,18 @@ impl Intake {
             "/api/v1/write" => {
                 (Manner::Plain(204), read(&mut self.remote_write_v1, request, now, sink))
             }
-            "/v1/metrics" if kind == "application/json" => {
-                (Manner::OtlpJson, read(&mut self.otlp_json, request, now, sink))
+            "/v1/metrics" | "/v1/logs" | "/v1/traces" => {
+                let json = kind == "application/json";
+                if !json && kind != "application/x-protobuf" {
+                    let expected = "send application/x-protobuf or application/json";
+                    return IntakeAnswer::text(415, expected);
+                }
+                match self.open_telemetry(request, json, now, sink) {
+                    Some((signal, read)) if json => (Manner::OtlpJson(signal), read),
+                    Some((_, read)) => (Manner::Otlp, read),
+                    None => return IntakeAnswer::text(404, "this signal is not taken here"),
+                }
             }
-            "/v1/metrics" if kind != "application/x-protobuf" => {
-                return IntakeAnswer::text(415, "send application/x-protobuf or application/json");
-            }
-            "/v1/metrics" => (Manner::Otlp, read(&mut self.otlp, request, now, sink)),
             "/events" if request.header("ce-specversion").is_some() => {
                 let headers = request.headers.iter().copied();
                 let mut decoder = CloudEvents::new(limits);
@@ -187,6 +233,28 @@ impl Intake {
             }
         };
         answer(manner, decoded)
+    }
+
+    /// One of the three signals in one of its two forms; `None` of one without a digest.
+    fn open_telemetry(
+        &mut self,
+        request: &IntakeRequest<'_>,
+        json: bool,
+        now: Timestamp,
+        sink: &mut dyn Sink,
+    ) -> Option<(Signal, Result<Tally>)> {
+        Some(match request.path {
+            "/v1/logs" => {
+                let read = if json { LogDigest::read_json } else { LogDigest::read };
+                (Signal::Logs, read(self.logs.as_mut()?, request.body, now))
+            }
+            "/v1/traces" => {
+                let read = if json { TraceDigest::read_json } else { TraceDigest::read };
+                (Signal::Traces, read(self.traces.as_mut()?, request.body, now))
+            }
+            _ if json => (Signal::Metrics, read(&mut self.otlp_json, request, now, sink)),
+            _ => (Signal::Metrics, read(&mut self.otlp, request, now, sink)),
+        })
     }
 
     /// Compares in a time that does not depend on where the difference is.
@@ -245,8 +313,8 @@ fn answer(manner: Manner, decoded: Result<Tally>) -> IntakeAnswer {
             let harmless = [Rejection::Unsupported, Rejection::CutBySender];
             let harmless: u64 = harmless.map(|reason| tally.rejected_as(reason)).iter().sum();
             let answer = match manner {
-                Manner::Otlp => otlp_answer(&tally),
-                Manner::OtlpJson => otlp_json_answer(&tally),
+                Manner::Otlp => otlp_answer::protobuf(&tally),
+                Manner::OtlpJson(signal) => otlp_answer::json(signal, &tally),
                 _ if tally.rejected() > harmless => IntakeAnswer::text(400, tally.to_string()),
                 Manner::Plain(202) => IntakeAnswer {
                     status: 202,
@@ -275,31 +343,4 @@ fn answer(manner: Manner, decoded: Result<Tally>) -> IntakeAnswer {
     tally.report();
     answer.tally = Some(tally);
     answer
-}
-
-/// `ExportMetricsServiceResponse {partial_success = 1 {rejected_data_points = 1; error_message = 2}}`;
-/// empty when nothing was rejected.
-fn otlp_answer(tally: &Tally) -> IntakeAnswer {
-    let mut body = Vec::new();
-    if tally.rejected() > 0 {
-        let mut partial = Vec::new();
-        proto::number(&mut partial, 1, tally.rejected());
-        proto::bytes(&mut partial, 2, tally.to_string().as_bytes());
-        proto::bytes(&mut body, 1, &partial);
-    }
-    let headers = vec![("content-type", "application/x-protobuf".to_owned())];
-    IntakeAnswer { status: 200, headers, body, tally: None }
-}
-
-/// The same as JSON.
-fn otlp_json_answer(tally: &Tally) -> IntakeAnswer {
-    let body = match tally.rejected() {
-        0 => serde_json::json!({}),
-        rejected => serde_json::json!({"partialSuccess": {
-            "rejectedDataPoints": rejected.to_string(),
-            "errorMessage": tally.to_string(),
-        }}),
-    };
-    let headers = vec![("content-type", "application/json".to_owned())];
-    IntakeAnswer { status: 200, headers, body: body.to_string().into_bytes(), tally: None }
 }

@@ -14,6 +14,8 @@
 //! - An [`Intake`] knows which request of which sender is for which decoder, and what to answer; the
 //!   feature `http` puts a server around it.
 //!
+//! - Logs and traces enter as series, too: a [`digest`] sums them up.
+//!
 //! - [`encode`] makes the bodies that go out again: scores and bands as series, incidents as alerts.
 //!
 //! - [`scale_out`] spreads series over the partitions of a log and workers that come and go.
@@ -40,6 +42,7 @@
 
 mod alert_identity;
 pub mod decode;
+pub mod digest;
 pub mod encode;
 mod error;
 #[cfg(feature = "http")]
@@ -50,6 +53,7 @@ mod inbox;
 mod intake;
 mod limits;
 mod normalise;
+mod otlp_answer;
 mod proto;
 pub mod scale_out;
 mod tally;

@@ -1,8 +1,10 @@
 //! What every [`Decoder`] promises, as a function that a decoder's own tests and fuzz targets call.
 
 use crate::decode::*;
+use crate::digest::{DrainConfig, LogDigestConfig, TraceDigestConfig};
 use crate::{Decoder, Inbox, Limits, NormaliserConfig, Rejection, Result, Sink, Tally, WireSeries};
 use aiops_core::{Alert, Event, Sample, Timestamp};
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Checks the promises of [`Decoder`] on one body, whatever it holds.
@@ -58,13 +60,68 @@ impl Decoder for Unpacked<RemoteWriteV2> {
     }
 }
 
-/// The fuzz targets by name: one a decoder, and `snappy` for the compression of two of them.
-pub const TARGETS: [&str; 16] = [
+/// A fresh digest that reads one body and hands over what it made of it.
+struct Summed(Limits, Signal);
+
+#[derive(Clone, Copy)]
+enum Signal {
+    Logs,
+    LogsJson,
+    Traces,
+    TracesJson,
+}
+
+impl Decoder for Summed {
+    fn format(&self) -> &'static str {
+        "digest"
+    }
+    fn decode(&mut self, body: &[u8], now: Timestamp, sink: &mut dyn Sink) -> Result<Tally> {
+        const FEW: usize = 4;
+        let limits = self.0;
+        if let Signal::Logs | Signal::LogsJson = self.1 {
+            let drain =
+                DrainConfig { max_templates: FEW, max_in_leaf: 2, ..DrainConfig::default() };
+            let config = LogDigestConfig { drain, limits, max_series: FEW, ..Default::default() };
+            let mut logs = config.build()?;
+            let read = match self.1 {
+                Signal::Logs => logs.read(body, now),
+                _ => logs.read_json(body, now),
+            };
+            assert!(logs.len() <= FEW && logs.templates().len() <= FEW, "{logs:?}");
+            assert!(logs.len() as u64 <= accepted(&read), "a series is made by a line");
+            return Ok(logs.emit(now, sink));
+        }
+        let config = TraceDigestConfig {
+            max_waiting: FEW,
+            max_services: FEW,
+            max_edges: FEW,
+            limits,
+            ..Default::default()
+        };
+        let mut traces = config.build()?;
+        let read = match self.1 {
+            Signal::Traces => traces.read(body, now),
+            _ => traces.read_json(body, now),
+        };
+        assert!(traces.waiting() <= FEW && traces.edges().count() <= FEW, "{traces:?}");
+        let calls: u64 = traces.edges().map(|edge| edge.calls).sum();
+        assert!(calls <= accepted(&read), "an edge is made by a span: {traces:?}");
+        Ok(traces.emit(now + Duration::from_secs(60), sink))
+    }
+}
+
+/// The fuzz targets by name: one a decoder, `snappy` for the compression of two of them, and the
+/// digests.
+pub const TARGETS: [&str; 20] = [
     "remote_write_v1",
     "remote_write_v2",
     "snappy",
     "otlp",
     "otlp_json",
+    "otlp_logs",
+    "otlp_logs_json",
+    "otlp_traces",
+    "otlp_traces_json",
     "prometheus_text",
     "open_metrics",
     "query_range",
@@ -100,6 +157,10 @@ pub fn check_by_name(target: &str, body: &[u8]) {
         "snappy" => Box::new(RemoteWriteV1::new(limits)),
         "otlp" => Box::new(Otlp::new(limits)),
         "otlp_json" => Box::new(OtlpJson::new(limits)),
+        "otlp_logs" => Box::new(Summed(limits, Signal::Logs)),
+        "otlp_logs_json" => Box::new(Summed(limits, Signal::LogsJson)),
+        "otlp_traces" => Box::new(Summed(limits, Signal::Traces)),
+        "otlp_traces_json" => Box::new(Summed(limits, Signal::TracesJson)),
         "prometheus_text" => Box::new(Exposition::text().with_limits(limits)),
         "open_metrics" => Box::new(Exposition::open_metrics().with_limits(limits)),
         "query_range" => Box::new(QueryRange::new(limits).named("q")),

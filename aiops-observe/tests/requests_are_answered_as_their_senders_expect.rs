@@ -4,6 +4,7 @@
 mod collect;
 
 use aiops_core::Timestamp;
+use aiops_observe::digest::{LogDigestConfig, TraceDigestConfig};
 use aiops_observe::http::HttpConfig;
 use aiops_observe::{Intake, IntakeAnswer, IntakeRequest, Limits};
 use collect::Collected;
@@ -118,6 +119,35 @@ fn open_telemetry_is_told_what_was_rejected() {
     let kind = [("content-type", "application/json")];
     let (answer, _) = post(&mut intake, "/v1/metrics", &kind, b"{}");
     assert_eq!((answer.status, answer.body.as_slice()), (200, b"{}".as_slice()));
+}
+
+#[test]
+fn logs_and_traces_go_into_digests_where_there_are_some() {
+    let json = [("content-type", "application/json")];
+    for path in ["/v1/logs", "/v1/traces"] {
+        assert_eq!(post(&mut Intake::default(), path, &json, b"{}").0.status, 404);
+    }
+    let mut intake = Intake::default()
+        .with_logs(LogDigestConfig::default().build().unwrap())
+        .with_traces(TraceDigestConfig::default().build().unwrap());
+    let record = r#"{"body": {"stringValue": "lost 3 peers"}}, {}"#;
+    let logs = format!(r#"{{"resourceLogs": [{{"scopeLogs": [{{"logRecords": [{record}]}}]}}]}}"#);
+    let (answer, sink) = post(&mut intake, "/v1/logs", &json, logs.as_bytes());
+    let text = String::from_utf8(answer.body).unwrap();
+    assert_eq!((answer.status, sink.points.len()), (200, 0));
+    assert!(text.contains(r#""rejectedLogRecords":"1""#) && text.contains("unsupported"), "{text}");
+    let span = r#"{"traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "EEE19B7EC3C1B174", "kind": 2}"#;
+    let traces = format!(r#"{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{span}]}}]}}]}}"#);
+    let (answer, _) = post(&mut intake, "/v1/traces", &json, traces.as_bytes());
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(text.contains(r#""rejectedSpans":"1""#) && text.contains("missing_field"), "{text}");
+    let protobuf = [("content-type", "application/x-protobuf")];
+    assert_eq!(post(&mut intake, "/v1/traces", &protobuf, b"").0.status, 200);
+    assert_eq!(post(&mut intake, "/v1/logs", &protobuf, b"\x0a\xff").0.status, 400);
+    assert_eq!(post(&mut intake, "/v1/logs", &[("content-type", "text/plain")], b"").0.status, 415);
+    let mut sink = Collected::default();
+    assert_eq!(intake.emit(NOW, &mut sink).accepted(), 1);
+    assert!(sink.lines()[0].starts_with("log_template_lines_total"), "{sink:?}");
 }
 
 #[test]

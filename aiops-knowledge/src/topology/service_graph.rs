@@ -45,13 +45,41 @@ impl ServiceGraph {
             let (true, Some(client), Some(server)) = (key.name == CALLS, client, server) else {
                 continue;
             };
-            if value.is_nan() {
-                continue;
-            }
-            let last = self.last.insert(key.hash().as_u64(), value).unwrap_or(0.0);
-            let grown = if value < last { value } else { value - last };
-            calls.push((client.to_owned(), server.to_owned(), grown));
+            let grown = self.grown(key, value);
+            calls.extend(grown.map(|grown| (client.to_owned(), server.to_owned(), grown)));
         }
         shares(calls)
+    }
+
+    /// The same of caller, callee and calls so far, as `TraceDigest::edges` of `aiops-observe` gives
+    /// them.
+    ///
+    /// ```
+    /// use aiops_knowledge::topology::ServiceGraph;
+    /// let mut graph = ServiceGraph::default();
+    /// let used = graph.read_calls([("api", "db", 3), ("api", "cache", 1)]);
+    /// assert_eq!((used[1].to.as_str(), used[1].weight), ("db", 0.75));
+    /// assert_eq!(graph.read_calls([("api", "db", 5), ("api", "cache", 1)]).len(), 1);
+    /// ```
+    pub fn read_calls<'a>(
+        &mut self,
+        calls: impl IntoIterator<Item = (&'a str, &'a str, u64)>,
+    ) -> Vec<Sighting> {
+        let mut used = Vec::new();
+        for (client, server, calls) in calls {
+            let key = SeriesKey::new(CALLS, [("client", client), ("server", server)]);
+            let grown = self.grown(&key, calls as f64);
+            used.extend(grown.map(|grown| (client.to_owned(), server.to_owned(), grown)));
+        }
+        shares(used)
+    }
+
+    /// How much a counter grew since it was last read; `None` of a gap.
+    fn grown(&mut self, key: &SeriesKey, value: f64) -> Option<f64> {
+        if value.is_nan() {
+            return None;
+        }
+        let last = self.last.insert(key.hash().as_u64(), value).unwrap_or(0.0);
+        Some(if value < last { value } else { value - last })
     }
 }

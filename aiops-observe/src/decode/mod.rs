@@ -20,6 +20,7 @@ mod distribution;
 mod exposition;
 mod gzip;
 mod json;
+pub(crate) mod json_form;
 mod json_lines;
 mod mapped;
 mod otlp;
@@ -45,3 +46,5 @@ pub use pagerduty::PagerDuty;
 pub use query_range::QueryRange;
 pub use remote_write_v1::RemoteWriteV1;
 pub use remote_write_v2::RemoteWriteV2;
+
+pub(crate) use gzip::Gzip;

@@ -4,15 +4,10 @@
 //! meaning for both forms.
 
 use super::gzip::Gzip;
+use super::json_form::{KEY_VALUE, Kind, RESOURCE, SCOPE, Schema, transcode};
 use super::otlp::Otlp;
-use crate::encode::proto;
 use crate::{Decoder, Error, Limits, Result, Sink, Tally};
 use aiops_core::Timestamp;
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
-use std::borrow::Cow;
-use std::fmt;
 
 /// Reads OpenTelemetry metrics as JSON (`application/json`), compressed with gzip or not.
 ///
@@ -62,11 +57,7 @@ impl Decoder for OtlpJson {
 
     fn decode(&mut self, body: &[u8], now: Timestamp, sink: &mut dyn Sink) -> Result<Tally> {
         let body = self.gzip.decompress(FORMAT, body, &self.limits)?;
-        self.protobuf.clear();
-        let mut json = serde_json::Deserializer::from_slice(body);
-        let root = Value { kind: Kind::Message(&REQUEST), field: 0, out: &mut self.protobuf };
-        let read = root.deserialize(&mut json).and_then(|()| json.end());
-        read.map_err(|error| super::json::malformed(FORMAT, body, &error))?;
+        transcode(FORMAT, &REQUEST, body, &mut self.protobuf)?;
         self.inner.decode(&self.protobuf, now, sink).map_err(|error| match error {
             // The offset would be that of the protobuf form.
             Error::Malformed { reason, before, .. } => {
@@ -77,51 +68,13 @@ impl Decoder for OtlpJson {
     }
 }
 
-/// How a field is written in protobuf.
-#[derive(Clone, Copy)]
-enum Kind {
-    Text,
-    /// Base64.
-    Bytes,
-    Bool,
-    Varint,
-    /// `sint32`.
-    Zigzag,
-    Fixed64,
-    Double,
-    Message(&'static Schema),
-}
-
-/// Name in JSON, number in protobuf, and kind.
-type Field = (&'static str, u8, Kind);
-
-/// The fields of a message: a static, since values hold values.
-struct Schema(&'static [Field]);
-
 static REQUEST: Schema = Schema(&[("resourceMetrics", 1, Kind::Message(&RESOURCE_METRICS))]);
 static RESOURCE_METRICS: Schema = Schema(&[
     ("resource", 1, Kind::Message(&RESOURCE)),
     ("scopeMetrics", 2, Kind::Message(&SCOPE_METRICS)),
 ]);
-static RESOURCE: Schema = Schema(&[("attributes", 1, Kind::Message(&KEY_VALUE))]);
 static SCOPE_METRICS: Schema =
     Schema(&[("scope", 1, Kind::Message(&SCOPE)), ("metrics", 2, Kind::Message(&METRIC))]);
-static SCOPE: Schema = Schema(&[
-    ("name", 1, Kind::Text),
-    ("version", 2, Kind::Text),
-    ("attributes", 3, Kind::Message(&KEY_VALUE)),
-]);
-static KEY_VALUE: Schema =
-    Schema(&[("key", 1, Kind::Text), ("value", 2, Kind::Message(&ANY_VALUE))]);
-static ANY_VALUE: Schema = Schema(&[
-    ("stringValue", 1, Kind::Text),
-    ("boolValue", 2, Kind::Bool),
-    ("intValue", 3, Kind::Varint),
-    ("doubleValue", 4, Kind::Double),
-    ("arrayValue", 5, Kind::Message(&Schema(&[("values", 1, Kind::Message(&ANY_VALUE))]))),
-    ("kvlistValue", 6, Kind::Message(&Schema(&[("values", 1, Kind::Message(&KEY_VALUE))]))),
-    ("bytesValue", 7, Kind::Bytes),
-]);
 static METRIC: Schema = Schema(&[
     ("name", 1, Kind::Text),
     ("unit", 3, Kind::Text),
@@ -203,184 +156,19 @@ static SUMMARY: Schema = Schema(&[
     ("flags", 8, Kind::Varint),
 ]);
 
-/// One value, or an array of them, on its way into a field; field 0 is the body itself.
-struct Value<'o> {
-    kind: Kind,
-    field: u8,
-    out: &'o mut Vec<u8>,
-}
-
-impl<'de> DeserializeSeed<'de> for Value<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl Value<'_> {
-    /// A number of any kind.
-    fn number<E: serde::de::Error>(self, whole: Option<u64>, number: f64) -> Result<(), E> {
-        let fractional = || E::custom(format!("{number} is no whole number"));
-        match self.kind {
-            Kind::Double => proto::fixed64(self.out, self.field, number.to_le_bytes()),
-            Kind::Fixed64 => {
-                let whole = whole.ok_or_else(fractional)?;
-                proto::fixed64(self.out, self.field, whole.to_le_bytes());
-            }
-            Kind::Varint => proto::number(self.out, self.field, whole.ok_or_else(fractional)?),
-            Kind::Zigzag => {
-                let number = whole.ok_or_else(fractional)? as i64;
-                let zigzag = (number << 1 ^ number >> 63) as u64;
-                proto::number(self.out, self.field, zigzag);
-            }
-            _ => return Err(E::custom("a number where there should be none")),
-        }
-        Ok(())
-    }
-}
-
-impl<'de> Visitor<'de> for Value<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            Kind::Text => "text",
-            Kind::Bytes => "bytes in base64",
-            Kind::Bool => "true or false",
-            Kind::Varint | Kind::Zigzag | Kind::Fixed64 => "a whole number",
-            Kind::Double => "a number",
-            Kind::Message(_) => "an object",
-        })
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        Ok(()) // null: absent
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
-        match self.kind {
-            Kind::Bool => {
-                proto::number(self.out, self.field, u64::from(value));
-                Ok(())
-            }
-            _ => Err(E::invalid_type(serde::de::Unexpected::Bool(value), &self)),
-        }
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        self.number(Some(value), value as f64)
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
-        self.number(Some(value as u64), value as f64)
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
-        let exact = value.fract() == 0.0 && value.abs() < 9e15;
-        self.number(exact.then_some(value as i64 as u64), value)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        let unexpected = || serde::de::Unexpected::Str(text);
-        match self.kind {
-            Kind::Text => proto::bytes(self.out, self.field, text.as_bytes()),
-            Kind::Bytes => {
-                let bytes = base64(text).ok_or_else(|| E::invalid_value(unexpected(), &self))?;
-                proto::bytes(self.out, self.field, &bytes);
-            }
-            Kind::Double => {
-                let number = match text {
-                    "NaN" => f64::NAN,
-                    "Infinity" => f64::INFINITY,
-                    "-Infinity" => f64::NEG_INFINITY,
-                    _ => text.parse().map_err(|_| E::invalid_value(unexpected(), &self))?,
-                };
-                return self.number(None, number);
-            }
-            Kind::Varint | Kind::Zigzag | Kind::Fixed64 => {
-                let whole = text.parse::<u64>().or_else(|_| text.parse::<i64>().map(|n| n as u64));
-                let whole = whole.map_err(|_| E::invalid_value(unexpected(), &self))?;
-                return self.number(Some(whole), f64::NAN);
-            }
-            Kind::Bool | Kind::Message(_) => return Err(E::invalid_type(unexpected(), &self)),
-        }
-        Ok(())
-    }
-
-    /// An array repeats its field; numbers too, which protobuf may write one by one.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        if self.field == 0 {
-            return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &self));
-        }
-        let (kind, field) = (self.kind, self.field);
-        while items.next_element_seed(Value { kind, field, out: self.out })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Kind::Message(fields) = self.kind else {
-            return Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self));
-        };
-        let mut inside = Vec::new();
-        let message = if self.field == 0 { &mut *self.out } else { &mut inside };
-        while let Some(Name(name)) = map.next_key::<Name<'_>>()? {
-            match fields.0.iter().find(|(known, ..)| *known == name) {
-                Some(&(_, field, kind)) => {
-                    map.next_value_seed(Value { kind, field, out: &mut *message })?;
-                }
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        if self.field != 0 {
-            proto::bytes(self.out, self.field, &inside);
-        }
-        Ok(())
-    }
-}
-
-/// A name of a field, borrowed where it has no escapes.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The bytes of base64 in either alphabet, with or without padding.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    let (mut bits, mut held) = (0u32, 0);
-    for byte in text.trim_end_matches('=').bytes() {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(six);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push((bits >> held) as u8);
-        }
-    }
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn transcode(json: &str) -> Result<Vec<u8>, serde_json::Error> {
+    fn protobuf(json: &str) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        let root = Value { kind: Kind::Message(&REQUEST), field: 0, out: &mut out };
-        root.deserialize(&mut serde_json::Deserializer::from_str(json))?;
-        Ok(out)
+        transcode(FORMAT, &REQUEST, json.as_bytes(), &mut out).map(|()| out)
     }
 
     #[test]
     fn numbers_are_text_or_numbers_and_null_is_absent() {
         let body = |time: &str, value: &str| {
-            transcode(&format!(
+            protobuf(&format!(
                 r#"{{"resourceMetrics": [{{"resource": null, "later": {{"x": [1, {{}}]}}, "scopeMetrics": [{{"metrics": [
                 {{"name": "a\u0062", "sum": {{"isMonotonic": true, "aggregationTemporality": 2,
                    "dataPoints": [{{"timeUnixNano": {time}, {value}}}]}}}}]}}]}}]}}"#
@@ -397,13 +185,6 @@ mod tests {
         ] {
             assert!(body(time, value).is_err(), "{time} {value}");
         }
-        assert!(transcode("[]").is_err() && transcode("7").is_err());
-    }
-
-    #[test]
-    fn bytes_are_base64() {
-        assert_eq!(base64("aGVsbG8="), Some(b"hello".to_vec()));
-        assert_eq!(base64("-_8"), Some(vec![0xfb, 0xff]));
-        assert_eq!(base64("a b"), None);
+        assert!(protobuf("[]").is_err() && protobuf("7").is_err());
     }
 }

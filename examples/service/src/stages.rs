@@ -17,9 +17,11 @@ use aiops_detect::router::{Budget, Router, RouterConfig};
 use aiops_detect::tier1::{EwmaConfig, RobustConfig};
 use aiops_detect::{Change, Noticed, PolicyConfig, Tier, Watcher};
 use aiops_knowledge::topology::{
-    Sighting, SourceKind, TopologyMergeConfig, from_csv, from_document, from_yaml,
+    ServiceGraph, Sighting, SourceKind, TopologyMerge, TopologyMergeConfig, from_csv,
+    from_document, from_yaml,
 };
 use aiops_knowledge::{FeedbackBook, IncidentMemory, MemoryConfig, Remembered, Similar};
+use aiops_observe::digest::{LogDigestConfig, TraceDigestConfig};
 use aiops_observe::{
     Inbox, Intake, IntakeAnswer, IntakeRequest, Limits, Normaliser, NormaliserConfig,
 };
@@ -30,6 +32,9 @@ use aiops_rca::{
 use crate::journal::{Input, Journal, What};
 use crate::recent::Recent;
 use crate::{Config, Error, Result};
+
+/// How often logs and traces are summed up.
+const SUM_UP: Duration = Duration::from_secs(10);
 
 /// How much time before an incident counts as normal.
 const NORMAL: Duration = Duration::from_secs(20 * 60);
@@ -79,6 +84,10 @@ pub struct Stages {
     /// What happened to incidents since the last tick.
     updates: Vec<Update>,
     topology: Topology,
+    merge: TopologyMerge,
+    /// Calls between services that traces tell of.
+    graph: ServiceGraph,
+    summed_up_at: Timestamp,
     analyzer: Bayes,
     alerts: BTreeMap<AlertId, Alert>,
     events: BTreeMap<EventId, Event>,
@@ -106,12 +115,14 @@ impl Stages {
         let kinds = Arc::<RwLock<BTreeMap<SeriesHash, MetricKind>>>::default();
         let normaliser =
             NormaliserConfig { max_series: config.max_series, ..NormaliserConfig::default() };
-        let topology = topology(config.topology.as_deref(), now)?;
+        let (merge, topology) = topology(config.topology.as_deref(), now)?;
+        let logs = LogDigestConfig::default().build().map_err(Error::stage("observe"))?;
+        let traces = TraceDigestConfig::default().build().map_err(Error::stage("observe"))?;
         let feedback = FeedbackBook::new(store.clone());
         let memory = MemoryConfig::default().open(store.clone());
         let mut stages = Stages {
             journal: Journal::new(store),
-            intake: Intake::new(Limits::default()),
+            intake: Intake::new(Limits::default()).with_logs(logs).with_traces(traces),
             normaliser: normaliser.build().map_err(Error::stage("observe"))?,
             inbox: Inbox::default(),
             recent: Recent::new(config.step(), config.slots()),
@@ -122,6 +133,9 @@ impl Stages {
             funnel: FunnelConfig::from(config.prefer).build().map_err(Error::stage("correlate"))?,
             updates: Vec::new(),
             topology,
+            merge,
+            graph: ServiceGraph::default(),
+            summed_up_at: now,
             analyzer: DefaultConfig::default().build().map_err(Error::stage("rank"))?,
             alerts: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -148,6 +162,18 @@ impl Stages {
     pub fn receive(&mut self, request: &IntakeRequest<'_>, now: Timestamp) -> IntakeAnswer {
         self.inbox.clear();
         let answer = self.intake.handle(request, now, &mut self.normaliser.sink(&mut self.inbox));
+        match self.take_inbox(now) {
+            Ok(()) => answer,
+            Err(error) => {
+                // Not acknowledged, so it will be sent again.
+                eprintln!("not acknowledged: {error}");
+                IntakeAnswer::busy(5)
+            }
+        }
+    }
+
+    /// Judges what is in the inbox, and takes in alerts and changes once they are durable.
+    fn take_inbox(&mut self, now: Timestamp) -> Result<()> {
         let detected = match self.detect(now) {
             Ok(detected) => detected,
             Err(error) => {
@@ -159,13 +185,26 @@ impl Stages {
         let alerts = self.inbox.alerts.drain(..).chain(detected);
         let alerts = alerts.map(|alert| What::Alert(Box::new(alert)));
         let inputs: Vec<Input> = events.chain(alerts).map(|what| Input { at: now, what }).collect();
-        if let Err(error) = self.journal.keep(&inputs) {
-            // Not acknowledged, so it will be sent again.
-            eprintln!("not acknowledged: {error}");
-            return IntakeAnswer::busy(5);
-        }
+        self.journal.keep(&inputs)?;
         inputs.into_iter().for_each(|input| self.take(input));
-        answer
+        Ok(())
+    }
+
+    /// Logs and traces as series, and the calls in traces as dependencies.
+    fn sum_up(&mut self, now: Timestamp) -> Result<()> {
+        if now.since(self.summed_up_at) < SUM_UP {
+            return Ok(());
+        }
+        self.summed_up_at = now;
+        let edges = self.intake.traces().into_iter().flat_map(|traces| traces.edges());
+        let used = self.graph.read_calls(edges.map(|edge| (edge.client, edge.server, edge.calls)));
+        if !used.is_empty() {
+            self.merge.saw("traces", SourceKind::Observed, used, now);
+            self.merge.apply(&mut self.topology, now);
+        }
+        self.inbox.clear();
+        self.intake.emit(now, &mut self.normaliser.sink(&mut self.inbox));
+        self.take_inbox(now)
     }
 
     fn detect(&mut self, now: Timestamp) -> aiops_detect::Result<Vec<Alert>> {
@@ -221,6 +260,7 @@ impl Stages {
     /// # Errors
     /// When a ranking or the store fails; the next tick tries again.
     pub fn tick(&mut self, now: Timestamp) -> Result<()> {
+        self.sum_up(now)?;
         self.funnel.advance(now, &self.topology, &mut self.updates);
         let every = Duration::from_secs(self.config.rank_every_seconds);
         for incident in self.shown() {
@@ -493,9 +533,10 @@ fn experience(feedback: &FeedbackBook, now: Timestamp) -> Result<Experience> {
     ExperienceConfig::default().learn(&remarks, now).map_err(Error::stage("rank"))
 }
 
-fn topology(file: Option<&Path>, now: Timestamp) -> Result<Topology> {
+fn topology(file: Option<&Path>, now: Timestamp) -> Result<(TopologyMerge, Topology)> {
     let mut topology = Topology::new();
-    let Some(file) = file else { return Ok(topology) };
+    let mut merge = TopologyMergeConfig::default().build().map_err(Error::stage("topology"))?;
+    let Some(file) = file else { return Ok((merge, topology)) };
     let failed = |reason: String| Error::Config { file: file.to_owned(), reason };
     let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
     let kind = file.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
@@ -510,9 +551,7 @@ fn topology(file: Option<&Path>, now: Timestamp) -> Result<Topology> {
         _ => return Err(failed("expected a .csv, .yaml or .json file".to_owned())),
     };
     let sightings = sightings.map_err(|error| failed(error.to_string()))?;
-    let merge = TopologyMergeConfig::default().build();
-    let mut merge = merge.map_err(|error| failed(error.to_string()))?;
     merge.saw("file", SourceKind::Declared, sightings, now);
     merge.apply(&mut topology, now);
-    Ok(topology)
+    Ok((merge, topology))
 }

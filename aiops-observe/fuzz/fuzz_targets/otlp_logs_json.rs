@@ -1,0 +1,5 @@
+#![no_main]
+//! See `aiops_observe::testing::check_by_name`.
+libfuzzer_sys::fuzz_target!(|body: &[u8]| {
+    aiops_observe::testing::check_by_name("otlp_logs_json", body);
+});
