@@ -146,7 +146,7 @@ impl<'a> Act<'a> {
 ///
 /// What is abnormal and hurts nobody, such as the restart of a good deploy, deserves a look but no
 /// remedy. Without a topology there is no telling, and every alert counts.
-fn is_felt(situation: &Situation, topology: &Topology) -> bool {
+pub fn is_felt(situation: &Situation, topology: &Topology) -> bool {
     let is_entry = |service: &str| {
         let node = topology.node_id(service);
         node.is_some_and(|id| topology.neighbours(id, Depends::Dependents).is_empty())
@@ -157,7 +157,7 @@ fn is_felt(situation: &Situation, topology: &Topology) -> bool {
 
 /// Parameters that the labels of the blamed change name, such as the `previous` version of a
 /// deploy; the others keep their defaults.
-fn parameters(fit: &Fit, changes: &[Event]) -> BTreeMap<String, Value> {
+pub fn parameters(fit: &Fit, changes: &[Event]) -> BTreeMap<String, Value> {
     let Cause::Change { event, .. } = &fit.cause else { return BTreeMap::new() };
     let Some(change) = changes.iter().find(|change| change.id == *event) else {
         return BTreeMap::new();

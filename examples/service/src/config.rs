@@ -7,7 +7,7 @@ use std::time::Duration;
 use aiops_core::Prefer;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{ActConfig, Error, Result};
 
 /// The configuration of the service, as it stands in a TOML file. What is left out keeps its
 /// default; what is misspelt is an error.
@@ -33,6 +33,8 @@ pub struct Config {
     pub rank_every_seconds: u64,
     /// How many hours of alerts and changes are read again after a restart.
     pub recover_hours: u64,
+    /// What may be done about incidents.
+    pub act: ActConfig,
     /// Who may do what. Without tokens, everybody who reaches the loopback address may do all.
     pub tokens: Vec<Token>,
 }
@@ -64,9 +66,9 @@ pub enum Role {
     Sender,
     /// Looking.
     Viewer,
-    /// Answering: what was the cause, what was noise.
+    /// Answering: what was the cause, what was noise; and approving remedies, as somebody on call.
     Approver,
-    /// Everything.
+    /// Everything: the kill switch, and approving as a lead.
     Admin,
 }
 
@@ -82,6 +84,7 @@ impl Default for Config {
             keep_minutes: 60,
             rank_every_seconds: 10,
             recover_hours: 24,
+            act: ActConfig::default(),
             tokens: Vec::new(),
         }
     }

@@ -1,20 +1,19 @@
 //! The family as one service: what senders send is watched, what fires is grouped into incidents,
-//! causes are ranked, and people are asked whether that was right.
+//! causes are ranked, remedies are proposed and run once people approve, and people are asked whether that was
+//! right.
 //!
 //! ```text
-//! senders ─> web ─> stages: observe ─> detect ─> journal ─> correlate ─> rank
-//! people  <─ web <─    incidents, charts, decisions        <─ memory, feedback
+//! senders ─> web ─> stages: observe ─> detect ─> journal ─> correlate ─> rank ─> acting ─> the world
+//! people  <─ web <─    incidents, charts, decisions, plans      <─ memory, feedback, runs
 //! ```
 //!
-//! [`Stages`] is synchronous and knows no clock; [`web`] drives it and is the only part that is
-//! async. Alerts and changes are durable before they are acknowledged, and after a restart they
-//! are read again: correlation is a function of its input.
-//!
-//! What it does not do yet: carry out runbooks. `examples/pipeline` shows how a plan is made,
-//! approved and run.
+//! [`Stages`] is synchronous and knows no clock; [`web`] drives it. [`Acting`] and [`web`] are the only parts
+//! that are async. Alerts and changes are durable before they are acknowledged, and after a restart they
+//! are read again: correlation is a function of its input. Runs are durable at every transition.
 
 #![allow(clippy::print_stderr, reason = "a service says on stderr what went wrong")]
 
+mod acting;
 mod config;
 mod error;
 pub mod journal;
@@ -22,6 +21,7 @@ pub mod recent;
 mod stages;
 pub mod web;
 
+pub use acting::{ActConfig, Acting, Route, RouteKind, Seen};
 pub use config::{Config, Role, Token};
 pub use error::{Error, Result};
 pub use stages::{Ranked, Stages, Verdict};

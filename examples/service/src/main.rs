@@ -3,14 +3,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use aiops_core::{Clock, SystemClock};
-use aiops_service::{Config, Error, Result, Stages, web};
+use aiops_core::{Clock, Store, SystemClock};
+use aiops_service::{Acting, Config, Error, Result, Stages, web};
 use clap::{Parser, Subcommand};
 
-/// Watches what senders send, groups what fires into incidents, ranks causes, and asks people
-/// whether it was right.
+/// Watches what senders send, groups what fires into incidents, ranks causes, proposes remedies, runs what
+/// people approve, and asks whether it was right.
 #[derive(Parser)]
 #[command(name = "aiops-service", version, subcommand_required = true)]
 struct Cli {
@@ -63,13 +63,16 @@ fn serve(config: Config) -> Result<()> {
     let failed = |reason: String| Error::Data { folder: config.data.clone(), reason };
     std::fs::create_dir_all(&config.data).map_err(|error| failed(error.to_string()))?;
     let store = aiops_knowledge::RedbStore::open(config.data.join("aiops.redb"));
-    let store = store.map_err(|error| failed(error.to_string()))?;
-    let stages = Stages::open(config.clone(), Arc::new(store), SystemClock.now())?;
+    let store: Arc<dyn Store> = Arc::new(store.map_err(|error| failed(error.to_string()))?);
+    let clock = Arc::new(SystemClock);
+    let stages = Stages::open(config.clone(), store.clone(), clock.now())?;
+    let stages = Arc::new(Mutex::new(stages));
+    let acting = Acting::new(&config, store, clock.clone(), stages.clone())?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(config.listen).await?;
         println!("look at http://{}/ and send to it; stop with ctrl-c", listener.local_addr()?);
-        web::serve(listener, stages, &config, Arc::new(SystemClock), stopped()).await
+        web::serve(listener, stages, Arc::new(acting), &config, clock, stopped()).await
     })
 }
 

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use aiops_act::{MetricQuery, Situation};
 use aiops_core::{
     Alert, AlertId, AlertRule, Anomaly, Cause, Depends, Event, EventId, Feedback, Frame, Hops,
-    Incident, IncidentId, MetricKind, Ranking, Said, SeriesHash, SeriesId, SeriesKey, Store,
-    Subject, Timestamp, Topology,
+    Incident, IncidentId, MetricKind, Outcome, Ranking, Said, SeriesHash, SeriesId, SeriesKey,
+    Store, Subject, Timestamp, Topology,
 };
 use aiops_correlate::{
     Context as Now, Correlator, CorrelatorExt, Decision, Funnel, FunnelConfig, News, Update,
@@ -20,7 +21,7 @@ use aiops_knowledge::topology::{
     ServiceGraph, Sighting, SourceKind, TopologyMerge, TopologyMergeConfig, from_csv,
     from_document, from_yaml,
 };
-use aiops_knowledge::{FeedbackBook, IncidentMemory, MemoryConfig, Remembered, Similar};
+use aiops_knowledge::{FeedbackBook, IncidentMemory, MemoryConfig, Remembered, Similar, Tried};
 use aiops_observe::digest::{LogDigestConfig, TraceDigestConfig};
 use aiops_observe::{
     Inbox, Intake, IntakeAnswer, IntakeRequest, Limits, Normaliser, NormaliserConfig,
@@ -31,7 +32,7 @@ use aiops_rca::{
 
 use crate::journal::{Input, Journal, What};
 use crate::recent::Recent;
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, Seen};
 
 /// How often logs and traces are summed up.
 const SUM_UP: Duration = Duration::from_secs(10);
@@ -369,13 +370,67 @@ impl Stages {
             incident.events.iter().filter_map(|id| self.events.get(id)).cloned().collect();
         let ranking = self.ranked.get(&id).map(|ranked| &ranked.ranking);
         let mut remembered = Remembered::of(&incident, &alerts, &events, ranking);
-        if let Some(known) = self.memory.get(id).filter(|known| known.confirmed) {
+        if let Some(known) = self.memory.get(id) {
             remembered.tried.clone_from(&known.tried);
-            if let Some(cause) = &known.cause {
+            if let Some(cause) = known.cause.as_ref().filter(|_| known.confirmed) {
                 remembered.confirm(cause.clone());
             }
         }
         Some(remembered)
+    }
+
+    /// Remembers how a remedy ended, for incidents that will resemble this one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn tried(&mut self, id: IncidentId, runbook: &str, outcome: Outcome) -> Result<()> {
+        let known = self.as_remembered(id).or_else(|| self.memory.get(id).cloned());
+        let Some(mut remembered) = known else { return Ok(()) };
+        remembered.tried.push(Tried { runbook: runbook.to_owned(), outcome });
+        self.memory.remember(remembered).map_err(Error::stage("remember"))
+    }
+
+    /// What acting has to know: incidents that are shown and not over, and the world around them. What is
+    /// in the topology was declared, or seen within the last minutes, so it counts as confirmed at `now`.
+    pub fn seen(&self, now: Timestamp) -> Seen {
+        let situation = |incident: Incident| {
+            let ranking = self.ranked.get(&incident.id)?.ranking.clone();
+            let alerts = self.alerts_of(&incident);
+            Some(Situation { alerts, ..Situation::new(incident, ranking) })
+        };
+        let live = |incident: &Incident| incident.state.is_live() && incident.resolved_at.is_none();
+        let situations: Vec<_> =
+            self.shown().into_iter().filter(live).filter_map(situation).collect();
+        let mut topology = Topology::new();
+        if !situations.is_empty() {
+            topology = self.topology.clone();
+            for (_, node) in self.topology.nodes() {
+                topology.upsert_node(&node.name, node.kind, now);
+            }
+        }
+        let changes = self.events.values().cloned().collect();
+        Seen { situations, topology: Arc::new(topology), changes }
+    }
+
+    /// The mean, over the time that a query asks for, of all series that it selects; `None` without a sample.
+    pub fn mean(&self, query: &MetricQuery, at: Timestamp) -> Option<f64> {
+        let selected = |key: &SeriesKey| {
+            let of_service =
+                query.service.is_empty() || key.service() == Some(query.service.as_str());
+            let mut labels = query.labels.iter();
+            key.name == query.metric
+                && of_service
+                && labels.all(|(n, v)| key.labels.get(n) == Some(v))
+        };
+        let series = self.normaliser.series().filter(|(_, key, _)| selected(key));
+        let rows: Vec<(SeriesId, SeriesKey)> =
+            series.map(|(id, key, _)| (id, key.clone())).collect();
+        let frame = self.recent.frame(&rows, at - query.over, at).ok()?;
+        let values = (0..frame.n_series()).flat_map(|row| frame.row(row).to_vec());
+        let (sum, count) = values
+            .filter(|value| value.is_finite())
+            .fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
+        (count > 0).then(|| sum / f64::from(count))
     }
 
     /// Records what a person says about an incident. From then on rankings count it.

@@ -1,51 +1,26 @@
 //! The network side: who may see and answer what, and what the pages hold.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aiops_core::{ManualClock, MemoryStore, Timestamp};
-use aiops_service::{Config, Role, Stages, Token, web};
+use aiops_service::{Config, Role, Token};
+use common::{Service, ask, token};
 
 const ANSWERS: &str = "0123456789abcdef-ada";
 const LOOKS: &str = "0123456789abcdef-kim";
 const SENDS: &str = "0123456789abcdef-agent";
 
-/// Status, headers and body of one request.
-fn ask(to: SocketAddr, request: &str, headers: &str, body: &str) -> (u16, String, String) {
-    let mut stream = std::net::TcpStream::connect(to).unwrap();
-    let length = body.len();
-    let text = format!(
-        "{request} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {length}\r\n\
-         {headers}\r\n{body}"
-    );
-    stream.write_all(text.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, head.to_ascii_lowercase(), body.to_owned())
-}
-
-fn token(name: &str, role: Role, token: &str) -> Token {
-    Token { name: name.to_owned(), role, token: token.to_owned() }
-}
-
-/// A service on loopback with a clock that stands at `now`; it ends with the test.
+/// A service with a clock that stands at `now`; it ends with the test.
 fn start(tokens: Vec<Token>, now: i64) -> (SocketAddr, Arc<ManualClock>, tokio::runtime::Runtime) {
     let config = Config { tokens, ..Config::default() };
-    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(now)));
     let store = Arc::new(MemoryStore::default());
-    let stages = Stages::open(config.clone(), store, Timestamp::from_secs(now)).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let address = listener.local_addr().unwrap();
-    let given = clock.clone();
-    runtime.spawn(async move {
-        web::serve(listener, stages, &config, given, std::future::pending()).await
-    });
-    (address, clock, runtime)
+    let service = Service::start(&config, store, Timestamp::from_secs(now));
+    (service.to, service.clock, service.runtime)
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The pages: readable on a phone, in the dark, and with a keyboard; nothing comes from elsewhere.
 
-use aiops_core::{Incident, IncidentId, IncidentState, Said, Severity, Timestamp};
+use aiops_core::{Incident, IncidentId, IncidentState, Outcome, Said, Severity, Timestamp};
 use aiops_pipeline::words;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -32,10 +32,12 @@ svg { width: 100%; height: 5rem; } path { fill: none; stroke: currentColor; stro
 line.onset { stroke: var(--mark); stroke-dasharray: 3 3; }
 button { font: inherit; padding: .4rem .8rem; margin: .2rem .4rem .2rem 0; border-radius: .4rem;
          border: 1px solid var(--line); background: none; color: inherit; cursor: pointer; }
-input { font: inherit; padding: .4rem; width: 100%; max-width: 24rem; }
+input { font: inherit; padding: .4rem; width: 100%; max-width: 24rem; box-sizing: border-box; }
+nav a { margin-right: 1rem; } code { font-size: .9em; } .good { color: var(--good); }
+summary { cursor: pointer; } .go { border-color: var(--good); } .no { border-color: var(--mark); }
 ";
 
-fn page(title: &str, refresh: bool, body: &Markup) -> String {
+pub(super) fn page(title: &str, refresh: bool, body: &Markup) -> String {
     let whole = html! {
         (DOCTYPE)
         html lang="en" {
@@ -67,19 +69,34 @@ pub(super) fn sign_in(problem: Option<&str>) -> String {
 }
 
 /// All incidents that people can see.
-pub(super) fn incidents(stages: &Stages, now: Timestamp) -> String {
-    let shown = stages.shown();
+pub(super) fn incidents(stages: &Stages, search: &str, now: Timestamp) -> String {
+    let words = search.to_lowercase();
+    let found = |incident: &Incident| {
+        let mut texts = vec![incident.title.clone(), incident.id.to_string()];
+        texts.extend(incident.services.iter().cloned());
+        texts.extend(stages.alerts_of(incident).into_iter().map(|alert| alert.name));
+        let texts = texts.join(" ").to_lowercase();
+        words.split_whitespace().all(|word| texts.contains(word))
+    };
+    let shown: Vec<Incident> = stages.shown().into_iter().filter(found).collect();
     let (live, over): (Vec<_>, Vec<_>) =
         shown.into_iter().partition(|incident| incident.resolved_at.is_none());
     let body = html! {
-        h1 { @if live.is_empty() { "Nothing is wrong" } @else { (count(live.len(), "open incident")) } }
+        (navigation())
+        h1 {
+            @if !live.is_empty() { (count(live.len(), "open incident")) }
+            @else if words.is_empty() { "Nothing is wrong" } @else { "No open incident with these words" }
+        }
+        form method="get" action="/" role="search" {
+            input type="search" name="q" value=(search) placeholder="Search: service, alert, title" aria-label="Search";
+        }
         p.dim { (count(stages.series(), "series")) " watched, "
                 (count(stages.topology().len(), "service")) " in the topology" }
         @for incident in &live { (card(stages, incident, now)) }
         @if !over.is_empty() { h2 { "Over" } }
         @for incident in over.iter().take(50) { (card(stages, incident, now)) }
     };
-    page("Incidents", true, &body)
+    page("Incidents", words.is_empty(), &body)
 }
 
 fn count(n: usize, what: &str) -> String {
@@ -105,10 +122,16 @@ fn card(stages: &Stages, incident: &Incident, now: Timestamp) -> Markup {
     }
 }
 
-/// One incident. Answers can be given where `form_key` is.
+/// The way to everything else.
+pub(super) fn navigation() -> Markup {
+    html! { nav { a href="/" { "Incidents" } " " a href="/runs" { "Runs" } " " a href="/audit" { "Audit" } } }
+}
+
+/// One incident, with what is or may be done about it. Answers can be given where `form_key` is.
 pub(super) fn incident(
     stages: &Stages,
     id: IncidentId,
+    remedy: &Markup,
     form_key: Option<&str>,
     now: Timestamp,
 ) -> Result<String> {
@@ -120,10 +143,11 @@ pub(super) fn incident(
         return Ok(page(&incident.title, false, &body));
     }
     let body = html! {
-        p { a href="/" { "All incidents" } }
+        (navigation())
         h1 { (incident.title) }
         p.dim { (severity(incident.severity)) ", " (state(&incident)) ", began " (ago(incident.onset, now)) }
         (causes(stages, &incident, form_key)?)
+        (remedy)
         (charts(stages, &incident, now)?)
         (changes(stages, &incident))
         (similar(stages, id))
@@ -204,7 +228,11 @@ fn similar(stages: &Stages, id: IncidentId) -> Markup {
                 @if let Some(cause) = &similar.past.cause {
                     ", " @if similar.past.confirmed { "caused by " } @else { "probably caused by " } (cause)
                 }
-                @for tried in &similar.past.tried { ", " (tried.runbook) }
+                @for tried in &similar.past.tried {
+                    ", " (tried.runbook) " " @match tried.outcome {
+                        Outcome::Ok => "helped", Outcome::Worse => "made it worse", _ => "was tried",
+                    }
+                }
             } } }
         }
     }

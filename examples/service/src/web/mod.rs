@@ -4,16 +4,18 @@ mod api;
 mod auth;
 mod chart;
 mod console;
+mod runs;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use aiops_core::{Clock, IncidentId, Timestamp};
+use aiops_act::Timekeeper;
+use aiops_core::{IncidentId, Timestamp};
 use aiops_observe::{IntakeAnswer, IntakeRequest};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Form, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Form, Path, Query, Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Redirect};
@@ -22,17 +24,21 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
-use crate::{Config, Error, Result, Role, Stages, Verdict};
+use crate::{Acting, Config, Error, Result, Role, Stages, Verdict};
 use auth::{Auth, COOKIE, Who};
 
 /// Bytes of a body as it came; a longer one is 413.
 const BODY: usize = 16 << 20;
 
+/// How long what is under way may take to end when the service is told to stop.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
 /// What every handler needs.
 struct App {
-    stages: Mutex<Stages>,
+    stages: Arc<Mutex<Stages>>,
+    acting: Arc<Acting>,
     auth: Auth,
-    clock: Arc<dyn Clock>,
+    clock: Arc<dyn Timekeeper>,
     metrics: &'static PrometheusHandle,
 }
 
@@ -58,13 +64,15 @@ impl App {
 /// What the listener reports.
 pub async fn serve(
     listener: TcpListener,
-    stages: Stages,
+    stages: Arc<Mutex<Stages>>,
+    acting: Arc<Acting>,
     config: &Config,
-    clock: Arc<dyn Clock>,
+    clock: Arc<dyn Timekeeper>,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
     let app = Arc::new(App {
-        stages: Mutex::new(stages),
+        stages,
+        acting: acting.clone(),
         auth: Auth::new(&config.tokens)?,
         clock,
         metrics: recorder(),
@@ -74,6 +82,12 @@ pub async fn serve(
         .route("/", get(incidents))
         .route("/incidents/{id}", get(incident))
         .route("/incidents/{id}/answer", post(answer))
+        .route("/runs", get(runs::page))
+        .route("/runs/{id}/answer", post(runs::answer))
+        .route("/runs/{id}/resolve", post(runs::resolve))
+        .route("/runs/pause", post(runs::pause))
+        .route("/audit", get(runs::audit))
+        .route("/api/runs", get(runs::api))
         .route("/api/incidents", get(api_incidents))
         .route("/api/incidents/{id}", get(api_incident))
         .route("/metrics", get(metrics))
@@ -86,6 +100,7 @@ pub async fn serve(
         .with_state(app);
     let served = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
     ticking.abort();
+    acting.shutdown(SHUTDOWN).await;
     Ok(served?)
 }
 
@@ -103,7 +118,13 @@ async fn tick(app: Arc<App>) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        if let Err(error) = app.with(|stages, now| stages.tick(now)).await {
+        let ticked =
+            app.with(|stages, now| stages.tick(now).map(|()| (stages.seen(now), now))).await;
+        let acted = match ticked {
+            Ok((seen, now)) => app.acting.tick(seen, now).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = acted {
             eprintln!("a tick failed and is repeated: {error}");
         }
     }
@@ -145,8 +166,14 @@ fn plain(status: StatusCode, text: impl Into<String>) -> Response<Body> {
 
 type Asking = axum::Extension<Who>;
 
-async fn incidents(State(app): State<Arc<App>>) -> Html<String> {
-    Html(app.with(|stages, now| console::incidents(stages, now)).await)
+#[derive(Deserialize)]
+struct Search {
+    #[serde(default)]
+    q: String,
+}
+
+async fn incidents(State(app): State<Arc<App>>, Query(search): Query<Search>) -> Html<String> {
+    Html(app.with(move |stages, now| console::incidents(stages, search.q.trim(), now)).await)
 }
 
 async fn incident(
@@ -158,7 +185,15 @@ async fn incident(
         return plain(StatusCode::NOT_FOUND, "no such incident");
     };
     let key = (who.role >= Role::Approver).then(|| app.auth.form_key(&who));
-    match app.with(move |stages, now| console::incident(stages, id, key.as_deref(), now)).await {
+    let remedy = match runs::Remedy::of(&app.acting, id).await {
+        Ok(remedy) => remedy,
+        Err(error) => return failed(&error),
+    };
+    let page = move |stages: &mut Stages, now| {
+        let remedy = runs::section(&remedy, key.as_deref());
+        console::incident(stages, id, &remedy, key.as_deref(), now)
+    };
+    match app.with(page).await {
         Ok(page) => Html(page).into_response(),
         Err(error) => failed(&error),
     }
@@ -174,6 +209,16 @@ fn failed(error: &Error) -> Response<Body> {
     }
 }
 
+/// Why somebody may not send a form of ours: their role does not suffice, or it is not from a page that they
+/// loaded.
+fn refusal(app: &App, who: &Who, least: Role, key: &str) -> Option<&'static str> {
+    if who.role < least {
+        return Some("this token may look, not do this");
+    }
+    let known = key == app.auth.form_key(who);
+    (!known).then_some("the form is too old; go back and load the page again")
+}
+
 #[derive(Deserialize)]
 struct Answer {
     verdict: Verdict,
@@ -186,14 +231,8 @@ async fn answer(
     Path(id): Path<String>,
     Form(given): Form<Answer>,
 ) -> Response<Body> {
-    if who.role < Role::Approver {
-        return plain(StatusCode::FORBIDDEN, "this token may look, not answer");
-    }
-    if given.key != app.auth.form_key(&who) {
-        return plain(
-            StatusCode::FORBIDDEN,
-            "the form is too old; go back and load the page again",
-        );
+    if let Some(reason) = refusal(&app, &who, Role::Approver, &given.key) {
+        return plain(StatusCode::FORBIDDEN, reason);
     }
     let Ok(id) = id.parse::<IncidentId>() else {
         return plain(StatusCode::NOT_FOUND, "no such incident");
