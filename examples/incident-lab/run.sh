@@ -5,8 +5,12 @@
 #   run.sh up     --fault NAME --seed N [--slot K]             start the system and leave it running
 #   run.sh inject | heal --fault NAME --seed N [--slot K]      on a system that is up
 #   run.sh down   [--slot K]                                   stop every process, remove the files
+#   run.sh live   --fault NAME --seed N [--slot K]             break it, then act on it: a runbook is
+#                                                              approved, executed and verified
 #
 # More flags: --normal-seconds, --fault-seconds, --recovery-seconds (all three, for rehearsals),
+# For live: --runbook FILE (default raise-pool-limit), --approve NAME (default: the terminal is asked),
+# --expect succeeded|rolled_back|... (default: any end).
 # --warmup-seconds (default 60), --bin DIR (default: built here with cargo, release).
 # Faults, limits and the recording format: README.md here and ../data/README.md.
 set -euo pipefail
@@ -16,7 +20,8 @@ usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
 COMMAND=${1:-help}
 shift || true
-SLOT=0 FAULT='' SEED=1 OUT='' BIN='' PAUSE_PID='' WARMUP_SECONDS=60 PHASES=()
+SLOT=0 FAULT='' SEED=1 OUT='' BIN='' PAUSE_PID='' WARMUP_SECONDS=60 PHASES=() ACT=()
+RUNBOOK=$LAB/../runbooks/raise-pool-limit.yaml
 while (($#)); do
     (($# > 1)) || { usage >&2; exit 2; }
     case $1 in
@@ -26,6 +31,8 @@ while (($#)); do
         --out) OUT=$2 ;;
         --bin) BIN=$2 ;;
         --warmup-seconds) WARMUP_SECONDS=$2 ;;
+        --runbook) RUNBOOK=$2 ;;
+        --approve | --expect) ACT+=("$1" "$2") ;;
         --normal-seconds | --fault-seconds | --recovery-seconds) PHASES+=("$1" "$2") ;;
         *) usage >&2; exit 2 ;;
     esac
@@ -128,6 +135,22 @@ record() {
     log "recorded into $OUT"
 }
 
+# live: breaks the running system and lets a runbook be approved, executed and verified on it.
+live() {
+    [[ ! -e $WORK/pid ]] || die "lane $SLOT is in use ($WORK/pid exists); 'run.sh down --slot $SLOT' frees it"
+    trap 'kill $PAUSE_PID 2>/dev/null || true; lab_down' EXIT
+    trap 'exit 130' INT TERM
+    lab_up
+    log "warming up for $WARMUP_SECONDS s"
+    pause "$WARMUP_SECONDS"
+    inject "$FAULT"
+    log "injected"
+    "$BIN/lab-act" --prometheus "http://$HOST:$PROMETHEUS" --api "http://$HOST:$API" --runbook "$RUNBOOK" \
+        --store "$WORK/act.redb" "${ACT[@]}" || ACTED=$?
+    heal "$FAULT"
+    log "healed"
+}
+
 # recorded_with: versions and machine, as JSON.
 recorded_with() {
     version_of() { dpkg-query -W -f '${Version}' "$1"; }
@@ -154,6 +177,15 @@ case $COMMAND in
         trap 'lab_down' EXIT
         lab_up
         trap - EXIT
+        ;;
+    live)
+        prepare
+        ACTED=0
+        live
+        lab_down
+        trap - EXIT
+        rm -rf "$WORK"
+        exit "$ACTED"
         ;;
     inject | heal)
         prepare
