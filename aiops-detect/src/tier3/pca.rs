@@ -1,6 +1,6 @@
 //! [`Pca`]: the default detector of several series.
 
-use aiops_core::Frame;
+use aiops_core::{Frame, SnapshotReader, SnapshotWriter};
 use serde::{Deserialize, Serialize};
 
 use super::eigen::symmetric_eigen;
@@ -9,6 +9,7 @@ use crate::{
     batch::frame_fits,
     error::{not_negative, positive, probability},
     hold::{Hold, HoldRule},
+    saved,
 };
 
 /// How series of different units are made comparable.
@@ -176,6 +177,63 @@ impl Pca {
         &self.calibrator
     }
 
+    /// Writes everything that was learnt, as bytes that a model registry can keep.
+    pub fn save(&self, out: &mut SnapshotWriter) {
+        let PcaConfig { variance, scaling, span, hold } = &self.config;
+        out.f64(*variance);
+        match scaling {
+            Scaling::Common => out.u8(0),
+            Scaling::PerSeries { floor } => {
+                out.u8(1);
+                out.f64(*floor);
+            }
+            Scaling::Auto => out.u8(2),
+        }
+        out.f64(*span);
+        out.f64(*hold);
+        out.f64s(&self.means);
+        out.f64s(&self.weights);
+        out.u32(self.components.len() as u32);
+        self.components.iter().for_each(|component| out.f64s(component));
+        self.calibrator.save(out);
+    }
+
+    /// The model that [`save`](Self::save) wrote; it judges bit for bit as that one did.
+    ///
+    /// # Errors
+    /// When the bytes are cut or make no sense.
+    pub fn load(from: &mut SnapshotReader<'_>) -> Result<Pca> {
+        let variance = from.f64()?;
+        probability("variance", variance)?;
+        let scaling = match from.u8()? {
+            0 => Scaling::Common,
+            1 => Scaling::PerSeries { floor: saved::not_negative(from, "floor")? },
+            2 => Scaling::Auto,
+            other => return Err(saved::invalid("scaling", other)),
+        };
+        let (span, hold) = (from.f64()?, from.f64()?);
+        positive("span", span)?;
+        positive("hold", hold)?;
+        let means = saved::numbers(from, "means", usize::MAX, f64::MAX)?;
+        let weights = saved::numbers(from, "weights", means.len(), 1e50)?;
+        let count = from.u32()? as usize;
+        if weights.len() != means.len() || count > means.len() {
+            return Err(saved::invalid("components", count));
+        }
+        let mut components = Vec::new();
+        for _ in 0..count {
+            let component = saved::numbers(from, "component", means.len(), 1.0 + 1e-6)?;
+            if component.len() != means.len() {
+                return Err(saved::invalid("length of a component", component.len()));
+            }
+            components.push(component);
+        }
+        let mut calibrator = CalibratorConfig::default().build()?;
+        calibrator.load(from)?;
+        let config = PcaConfig { variance, scaling, span, hold };
+        Ok(Pca { config, means, weights, components, calibrator })
+    }
+
     #[inline]
     fn scaled(&self, row: usize, value: f64) -> f64 {
         let z = (value - self.means[row]) * self.weights[row];
@@ -307,6 +365,31 @@ mod tests {
     fn frame(values: Vec<f64>, n: usize) -> Frame {
         let keys = (0..n).map(|i| SeriesKey::new(format!("v{i}"), [("host", "a")])).collect();
         Frame::new(keys, Timestamp::EPOCH, std::time::Duration::from_secs(1), values).unwrap()
+    }
+
+    #[test]
+    fn a_model_that_was_kept_judges_as_before_and_cut_bytes_are_an_error() {
+        let mut noise = Noise::new(3);
+        let data = frame((0..900).map(|_| noise.normal()).collect(), 3);
+        let scaling = Scaling::PerSeries { floor: 0.2 };
+        let model = PcaConfig { scaling, ..PcaConfig::default() }.train(&data).unwrap();
+        let mut out = SnapshotWriter::new();
+        model.save(&mut out);
+        let bytes = out.finish();
+        let kept = Pca::load(&mut SnapshotReader::new(&bytes)).unwrap();
+        let judged = |model: &Pca| {
+            let mut scores = vec![0.0; data.n_steps()];
+            model.score(&data, &mut scores).unwrap();
+            let p_values: Vec<f64> = scores.iter().map(|score| model.p_value(*score)).collect();
+            (scores, p_values)
+        };
+        assert_eq!(judged(&kept), judged(&model));
+        for length in 0..bytes.len() {
+            assert!(
+                Pca::load(&mut SnapshotReader::new(&bytes[..length])).is_err(),
+                "{length} bytes"
+            );
+        }
     }
 
     #[test]
