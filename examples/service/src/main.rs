@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use aiops_core::{Clock, Store, SystemClock};
-use aiops_service::{Acting, Config, Error, Result, Stages, web};
+use aiops_core::{Store, SystemClock};
+use aiops_service::{Config, Error, Result, web};
 use clap::{Parser, Subcommand};
 
 /// Watches what senders send, groups what fires into incidents, ranks causes, proposes remedies, runs what
@@ -38,7 +38,9 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve { config } => {
-            config.map_or_else(|| Ok(Config::default()), |file| Config::read(&file)).and_then(serve)
+            let read = |file: &PathBuf| Config::read(file);
+            let first = config.as_ref().map_or_else(|| Ok(Config::default()), read);
+            first.and_then(|first| serve(first, config))
         }
         Command::PrintConfig => {
             print!("{}", toml::to_string(&Config::default()).expect("the defaults are TOML"));
@@ -59,21 +61,44 @@ fn main() -> ExitCode {
     ExitCode::from(if matches!(error, Error::Config { .. }) { 2 } else { 1 })
 }
 
-fn serve(config: Config) -> Result<()> {
+fn serve(config: Config, file: Option<PathBuf>) -> Result<()> {
     let failed = |reason: String| Error::Data { folder: config.data.clone(), reason };
     std::fs::create_dir_all(&config.data).map_err(|error| failed(error.to_string()))?;
     let store = aiops_knowledge::RedbStore::open(config.data.join("aiops.redb"));
     let store: Arc<dyn Store> = Arc::new(store.map_err(|error| failed(error.to_string()))?);
-    let clock = Arc::new(SystemClock);
-    let stages = Stages::open(config.clone(), store.clone(), clock.now())?;
-    let stages = Arc::new(Mutex::new(stages));
-    let acting = Acting::new(&config, store, clock.clone(), stages.clone())?;
+    let service = web::Service::open(&config, store, Arc::new(SystemClock))?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(config.listen).await?;
         println!("look at http://{}/ and send to it; stop with ctrl-c", listener.local_addr()?);
-        web::serve(listener, stages, Arc::new(acting), &config, clock, stopped()).await
+        if let Some(file) = file {
+            tokio::spawn(reload_when_asked(service.clone(), file));
+        }
+        service.serve(listener, stopped()).await
     })
+}
+
+/// Reads the configuration again at every SIGHUP; one that cannot be used changes nothing.
+async fn reload_when_asked(service: web::Service, file: PathBuf) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut asked) = signal(SignalKind::hangup()) else { return };
+    while asked.recv().await.is_some() {
+        let reloaded = match Config::read(&file) {
+            Ok(config) => service.reload(&config).await,
+            Err(error) => Err(error),
+        };
+        match reloaded {
+            Ok(fixed) if fixed.is_empty() => eprintln!("{}: in use", file.display()),
+            Ok(fixed) => {
+                eprintln!(
+                    "{}: in use, but for {} after a restart",
+                    file.display(),
+                    fixed.join(", ")
+                );
+            }
+            Err(error) => eprintln!("the configuration stays as it was: {error}"),
+        }
+    }
 }
 
 /// Ends when the process is asked to.

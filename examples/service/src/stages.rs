@@ -40,6 +40,9 @@ const SUM_UP: Duration = Duration::from_secs(10);
 /// How much time before an incident counts as normal.
 const NORMAL: Duration = Duration::from_secs(20 * 60);
 
+/// The name of the topology file among the sources of the topology.
+const FILE: &str = "file";
+
 /// How many anomalies are kept for rankings.
 const ANOMALIES: usize = 10_000;
 
@@ -156,6 +159,29 @@ impl Stages {
         }
         stages.tick(now)?;
         Ok(stages)
+    }
+
+    /// Goes on with another configuration: the topology file is read again, and how often is ranked and how far
+    /// back is read changes. Gives the settings that changed and need a restart.
+    ///
+    /// # Errors
+    /// When the topology file cannot be read; then everything stays as it was.
+    pub fn reload(&mut self, config: Config, now: Timestamp) -> Result<Vec<&'static str>> {
+        let sightings = declared(config.topology.as_deref())?;
+        self.merge.saw(FILE, SourceKind::Declared, sightings, now);
+        self.merge.apply(&mut self.topology, now);
+        let old = &self.config;
+        let fixed = [
+            ("listen", old.listen != config.listen),
+            ("data", old.data != config.data),
+            ("prefer", old.prefer != config.prefer),
+            ("max_series", old.max_series != config.max_series),
+            ("step_seconds", old.step_seconds != config.step_seconds),
+            ("keep_minutes", old.keep_minutes != config.keep_minutes),
+        ];
+        let (rank_every_seconds, recover_hours) = (config.rank_every_seconds, config.recover_hours);
+        self.config = Config { rank_every_seconds, recover_hours, ..self.config.clone() };
+        Ok(fixed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect())
     }
 
     /// Takes in a request of a sender. Alerts and changes are durable before it is answered;
@@ -591,7 +617,14 @@ fn experience(feedback: &FeedbackBook, now: Timestamp) -> Result<Experience> {
 fn topology(file: Option<&Path>, now: Timestamp) -> Result<(TopologyMerge, Topology)> {
     let mut topology = Topology::new();
     let mut merge = TopologyMergeConfig::default().build().map_err(Error::stage("topology"))?;
-    let Some(file) = file else { return Ok((merge, topology)) };
+    merge.saw(FILE, SourceKind::Declared, declared(file)?, now);
+    merge.apply(&mut topology, now);
+    Ok((merge, topology))
+}
+
+/// What a topology file says; nothing without one.
+fn declared(file: Option<&Path>) -> Result<Vec<Sighting>> {
+    let Some(file) = file else { return Ok(Vec::new()) };
     let failed = |reason: String| Error::Config { file: file.to_owned(), reason };
     let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
     let kind = file.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
@@ -605,8 +638,5 @@ fn topology(file: Option<&Path>, now: Timestamp) -> Result<(TopologyMerge, Topol
         }
         _ => return Err(failed("expected a .csv, .yaml or .json file".to_owned())),
     };
-    let sightings = sightings.map_err(|error| failed(error.to_string()))?;
-    merge.saw("file", SourceKind::Declared, sightings, now);
-    merge.apply(&mut topology, now);
-    Ok((merge, topology))
+    sightings.map_err(|error| failed(error.to_string()))
 }

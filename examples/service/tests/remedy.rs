@@ -152,7 +152,7 @@ fn a_remedy_is_proposed_approved_run_once_verified_and_remembered() {
     let found = runs(&service);
     let why = || {
         let shown = service.stages.lock().unwrap().shown();
-        shown.into_iter().map(|i| (service.acting.misfits(i.id), i.title)).collect::<Vec<_>>()
+        shown.into_iter().map(|i| (service.web.acting().misfits(i.id), i.title)).collect::<Vec<_>>()
     };
     assert_eq!(found.len(), 1, "one incident, one plan: {:?}", why());
     let incident = found[0]["plan"]["incident"].as_str().unwrap().to_owned();
@@ -190,6 +190,21 @@ fn a_remedy_is_proposed_approved_run_once_verified_and_remembered() {
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(state()["is"], "asking", "an answer to something else does not count");
     assert_eq!(say(&bearer, &form(&key, &to, "seen it before")), 303);
+
+    // The configuration is read again while the run is under way: kim may answer now, a restart is only needed
+    // for what cannot change, and a file that is wrong changes nothing.
+    let mut changed = config.clone();
+    changed.tokens[1].role = Role::Approver;
+    changed.keep_minutes = 90;
+    let reloaded = service.runtime.block_on(service.web.reload(&changed)).unwrap();
+    assert_eq!(reloaded, ["keep_minutes"]);
+    let (_, _, page) = ask(service.to, &path, &looks, "");
+    assert!(
+        page.contains("Was this the right cause?") && page.contains("name=\"verdict\""),
+        "{page}"
+    );
+    let wrong = Config { topology: Some("nowhere.csv".into()), ..changed };
+    assert!(service.runtime.block_on(service.web.reload(&wrong)).is_err());
 
     for until in (now(&service)..now(&service) + 1_200).step_by(5) {
         play(&service, until, &restarts);

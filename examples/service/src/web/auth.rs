@@ -33,10 +33,17 @@ impl Auth {
     pub(super) fn new(tokens: &[Token]) -> std::io::Result<Self> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| std::io::Error::other(error.to_string()))?;
+        Ok(Auth { known: Vec::new(), secret, wrong: Mutex::default() }.with_tokens(tokens))
+    }
+
+    /// The same with other tokens: forms that are open stay good for those who may still send them, and wrong
+    /// guesses stay counted.
+    pub(super) fn with_tokens(&self, tokens: &[Token]) -> Self {
         let known = tokens.iter().map(|token| {
             (hash(&[token.token.as_bytes()]), Who { name: token.name.clone(), role: token.role })
         });
-        Ok(Auth { known: known.collect(), secret, wrong: Mutex::default() })
+        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Auth { known: known.collect(), secret: self.secret, wrong: Mutex::new(wrong) }
     }
 
     /// Whether everybody on this machine may do everything.

@@ -7,11 +7,11 @@ mod console;
 mod runs;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use aiops_act::Timekeeper;
-use aiops_core::{IncidentId, Timestamp};
+use aiops_core::{IncidentId, Store, Timestamp};
 use aiops_observe::{IntakeAnswer, IntakeRequest};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -36,13 +36,22 @@ const SHUTDOWN: Duration = Duration::from_secs(20);
 /// What every handler needs.
 struct App {
     stages: Arc<Mutex<Stages>>,
-    acting: Arc<Acting>,
-    auth: Auth,
+    acting: RwLock<Arc<Acting>>,
+    auth: RwLock<Arc<Auth>>,
+    store: Arc<dyn Store>,
     clock: Arc<dyn Timekeeper>,
     metrics: &'static PrometheusHandle,
 }
 
 impl App {
+    fn acting(&self) -> Arc<Acting> {
+        self.acting.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn auth(&self) -> Arc<Auth> {
+        self.auth.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Works with the stages on a thread that may wait.
     async fn with<T: Send + 'static>(
         self: &Arc<Self>,
@@ -58,26 +67,87 @@ impl App {
     }
 }
 
-/// Serves on `listener` until `stopped`, or until the listener fails. Time passes by `clock`.
-///
-/// # Errors
-/// What the listener reports.
-pub async fn serve(
-    listener: TcpListener,
-    stages: Arc<Mutex<Stages>>,
-    acting: Arc<Acting>,
-    config: &Config,
-    clock: Arc<dyn Timekeeper>,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) -> Result<()> {
-    let app = Arc::new(App {
-        stages,
-        acting: acting.clone(),
-        auth: Auth::new(&config.tokens)?,
-        clock,
-        metrics: recorder(),
-    });
-    let ticking = tokio::spawn(tick(app.clone()));
+/// The service as a whole. Clones are the same service.
+#[derive(Clone)]
+pub struct Service {
+    app: Arc<App>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Builds every stage on `store` and reads again what came in before. Time passes by `clock`.
+    ///
+    /// # Errors
+    /// When a setting is out of range, or what was kept cannot be read.
+    pub fn open(
+        config: &Config,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Timekeeper>,
+    ) -> Result<Self> {
+        let stages = Stages::open(config.clone(), store.clone(), clock.now())?;
+        let stages = Arc::new(Mutex::new(stages));
+        let acting = Acting::new(config, store.clone(), clock.clone(), stages.clone())?;
+        let (acting, auth) = (RwLock::new(Arc::new(acting)), Auth::new(&config.tokens)?);
+        let auth = RwLock::new(Arc::new(auth));
+        let app = App { stages, acting, auth, store, clock, metrics: recorder() };
+        Ok(Service { app: Arc::new(app) })
+    }
+
+    /// The stages: who holds them holds up everything else.
+    pub fn stages(&self) -> &Arc<Mutex<Stages>> {
+        &self.app.stages
+    }
+
+    /// What acts, as it is configured now.
+    pub fn acting(&self) -> Arc<Acting> {
+        self.app.acting()
+    }
+
+    /// Goes on with another configuration: people, runbooks, executors, routes and the topology file change, and
+    /// nothing that was learnt or is under way is lost. What the engine of before was doing is finished or
+    /// journaled, and taken over. Gives the settings that changed and need a restart.
+    ///
+    /// # Errors
+    /// When something of it cannot be used; then everything stays as it was.
+    pub async fn reload(&self, config: &Config) -> Result<Vec<&'static str>> {
+        let app = &self.app;
+        let acting = Acting::new(config, app.store.clone(), app.clock.clone(), app.stages.clone())?;
+        let auth = app.auth().with_tokens(&config.tokens);
+        let given = config.clone();
+        let restart = app.with(move |stages, now| stages.reload(given, now)).await?;
+        *app.auth.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(auth);
+        let before = {
+            let mut now = app.acting.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *now, Arc::new(acting))
+        };
+        before.shutdown(SHUTDOWN).await;
+        Ok(restart)
+    }
+
+    /// Serves on `listener` until `stopped`, or until the listener fails.
+    ///
+    /// # Errors
+    /// What the listener reports.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        stopped: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
+        let ticking = tokio::spawn(tick(self.app.clone()));
+        let router = router(self.app.clone());
+        let served = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
+        ticking.abort();
+        self.acting().shutdown(SHUTDOWN).await;
+        Ok(served?)
+    }
+}
+
+fn router(app: Arc<App>) -> Router {
     let seen = Router::new()
         .route("/", get(incidents))
         .route("/incidents/{id}", get(incident))
@@ -92,16 +162,11 @@ pub async fn serve(
         .route("/api/incidents/{id}", get(api_incident))
         .route("/metrics", get(metrics))
         .layer(from_fn_with_state(app.clone(), signed_in));
-    let router = seen
-        .route("/healthz", get(|| async { "ok" }))
+    seen.route("/healthz", get(|| async { "ok" }))
         .route("/sign-in", get(sign_in_page).post(sign_in))
         .fallback(receive)
         .layer(DefaultBodyLimit::max(BODY))
-        .with_state(app);
-    let served = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
-    ticking.abort();
-    acting.shutdown(SHUTDOWN).await;
-    Ok(served?)
+        .with_state(app)
 }
 
 /// One recorder for a process.
@@ -121,7 +186,7 @@ async fn tick(app: Arc<App>) {
         let ticked =
             app.with(|stages, now| stages.tick(now).map(|()| (stages.seen(now), now))).await;
         let acted = match ticked {
-            Ok((seen, now)) => app.acting.tick(seen, now).await,
+            Ok((seen, now)) => app.acting().tick(seen, now).await,
             Err(error) => Err(error),
         };
         if let Err(error) = acted {
@@ -136,7 +201,7 @@ async fn signed_in(
     mut request: Request,
     next: Next,
 ) -> Response<Body> {
-    match app.auth.who(request.headers()) {
+    match app.auth().who(request.headers()) {
         Some(who) if who.role >= Role::Viewer => {
             request.extensions_mut().insert(who);
             let mut response = next.run(request).await;
@@ -153,7 +218,7 @@ async fn signed_in(
         None if request.uri().path().starts_with("/api") || request.uri().path() == "/metrics" => {
             plain(StatusCode::UNAUTHORIZED, "a bearer token is needed")
         }
-        None if app.auth.is_open() => {
+        None if app.auth().is_open() => {
             plain(StatusCode::FORBIDDEN, "ask for it as localhost or 127.0.0.1")
         }
         None => Redirect::to("/sign-in").into_response(),
@@ -184,8 +249,8 @@ async fn incident(
     let Ok(id) = id.parse::<IncidentId>() else {
         return plain(StatusCode::NOT_FOUND, "no such incident");
     };
-    let key = (who.role >= Role::Approver).then(|| app.auth.form_key(&who));
-    let remedy = match runs::Remedy::of(&app.acting, id).await {
+    let key = (who.role >= Role::Approver).then(|| app.auth().form_key(&who));
+    let remedy = match runs::Remedy::of(&app.acting(), id).await {
         Ok(remedy) => remedy,
         Err(error) => return failed(&error),
     };
@@ -215,7 +280,7 @@ fn refusal(app: &App, who: &Who, least: Role, key: &str) -> Option<&'static str>
     if who.role < least {
         return Some("this token may look, not do this");
     }
-    let known = key == app.auth.form_key(who);
+    let known = key == app.auth().form_key(who);
     (!known).then_some("the form is too old; go back and load the page again")
 }
 
@@ -279,12 +344,12 @@ struct SignIn {
 
 async fn sign_in(State(app): State<Arc<App>>, Form(given): Form<SignIn>) -> Response<Body> {
     let now = app.clock.now();
-    if !app.auth.may_try(now) {
+    if !app.auth().may_try(now) {
         return plain(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens; wait a minute");
     }
     let token = given.token.trim();
-    if app.auth.of_token(token).is_none_or(|who| who.role < Role::Viewer) {
-        app.auth.was_wrong(now);
+    if app.auth().of_token(token).is_none_or(|who| who.role < Role::Viewer) {
+        app.auth().was_wrong(now);
         let page = Html(console::sign_in(Some("Nobody who may look has this token.")));
         return (StatusCode::UNAUTHORIZED, page).into_response();
     }
@@ -300,7 +365,7 @@ async fn sign_in(State(app): State<Arc<App>>, Form(given): Form<SignIn>) -> Resp
 /// Everything else is something that is sent.
 async fn receive(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    if app.auth.who(&parts.headers).is_none() {
+    if app.auth().who(&parts.headers).is_none() {
         return plain(StatusCode::UNAUTHORIZED, "a bearer token is needed");
     }
     let body = match axum::body::to_bytes(body, BODY).await {

@@ -218,13 +218,14 @@ pub(super) async fn page(
     Given(app): Given<Arc<App>>,
     axum::Extension(who): Asking,
 ) -> Response<Body> {
-    let engine = app.acting.engine();
-    let (runs, paused) = match (app.acting.runs().await, engine.paused().await) {
+    let acting = app.acting();
+    let engine = acting.engine();
+    let (runs, paused) = match (app.acting().runs().await, engine.paused().await) {
         (Ok(runs), Ok(paused)) => (runs, paused),
         (Err(error), _) => return failed(&error),
         (_, Err(error)) => return failed(&crate::Error::stage("act")(error)),
     };
-    let key = (who.role >= Role::Admin).then(|| app.auth.form_key(&who));
+    let key = (who.role >= Role::Admin).then(|| app.auth().form_key(&who));
     let body = html! {
         (console::navigation())
         h1 { "Runs" }
@@ -233,7 +234,7 @@ pub(super) async fn page(
                 Some(why) => strong.bad { "Paused: " (visible(why)) },
                 None => { "Mode: " (engine.mode().name()) },
             }
-            @if app.acting.is_dry_run() { ", dry run: nothing is touched" }
+            @if app.acting().is_dry_run() { ", dry run: nothing is touched" }
         }
         @if let Some(key) = key {
             form method="post" action="/runs/pause" {
@@ -258,7 +259,7 @@ pub(super) async fn page(
 
 /// The record, and whether it is whole.
 pub(super) async fn audit(Given(app): Given<Arc<App>>) -> Response<Body> {
-    let (records, whole) = match app.acting.audit(RECORDS).await {
+    let (records, whole) = match app.acting().audit(RECORDS).await {
         Ok(found) => found,
         Err(error) => return failed(&error),
     };
@@ -290,7 +291,7 @@ fn detail(record: &AuditRecord) -> String {
 
 /// All runs as JSON.
 pub(super) async fn api(Given(app): Given<Arc<App>>) -> Response<Body> {
-    match app.acting.runs().await {
+    match app.acting().runs().await {
         Ok(runs) => axum::Json(json!({ "runs": runs })).into_response(),
         Err(error) => failed(&error),
     }
@@ -321,7 +322,7 @@ pub(super) async fn answer(
     if given.comment.trim().is_empty() {
         return plain(StatusCode::BAD_REQUEST, "say why");
     }
-    match app.acting.answer(&who.name, given.says, to, given.comment.trim()).await {
+    match app.acting().answer(&who.name, given.says, to, given.comment.trim()).await {
         Ok(run) => to_incident(&run),
         Err(error) => failed(&error),
     }
@@ -344,7 +345,7 @@ pub(super) async fn resolve(
         return plain(StatusCode::FORBIDDEN, reason);
     }
     let Ok(id) = id.parse::<RunId>() else { return plain(StatusCode::NOT_FOUND, "no such run") };
-    match app.acting.resolve(id, &who.name, given.resolution).await {
+    match app.acting().resolve(id, &who.name, given.resolution).await {
         Ok(run) => to_incident(&run),
         Err(error) => failed(&error),
     }
@@ -365,7 +366,8 @@ pub(super) async fn pause(
     if let Some(reason) = refusal(&app, &who, Role::Admin, &given.key) {
         return plain(StatusCode::FORBIDDEN, reason);
     }
-    let engine = app.acting.engine();
+    let acting = app.acting();
+    let engine = acting.engine();
     let done = match given.why.trim() {
         "" => engine.resume(&who.name).await,
         why => engine.pause(&who.name, why).await,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use aiops_act::executor::BoxFuture;
 use aiops_act::{Timekeeper, WaitFor};
 use aiops_core::{Clock, ManualClock, Store, Timestamp};
-use aiops_service::{Acting, Config, Role, Stages, Token, web};
+use aiops_service::{Config, Role, Stages, Token, web};
 
 /// Time that only the test moves; whoever waits for it waits until it has been moved.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ pub struct Service {
     pub to: SocketAddr,
     pub clock: Arc<ManualClock>,
     pub stages: Arc<Mutex<Stages>>,
-    pub acting: Arc<Acting>,
+    pub web: web::Service,
     pub runtime: tokio::runtime::Runtime,
 }
 
@@ -50,19 +50,13 @@ impl Service {
     pub fn start(config: &Config, store: Arc<dyn Store>, now: Timestamp) -> Service {
         let clock = Arc::new(ManualClock::new(now));
         let given = Arc::new(TestClock(clock.clone()));
-        let stages = Stages::open(config.clone(), store.clone(), now).unwrap();
-        let stages = Arc::new(Mutex::new(stages));
-        let acting = Acting::new(config, store, given.clone(), stages.clone()).unwrap();
-        let acting = Arc::new(acting);
+        let web = web::Service::open(config, store, given).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let to = listener.local_addr().unwrap();
-        let (served, acted, config) = (stages.clone(), acting.clone(), config.clone());
-        runtime.spawn(async move {
-            let never = std::future::pending();
-            web::serve(listener, served, acted, &config, given, never).await
-        });
-        Service { to, clock, stages, acting, runtime }
+        let (served, stages) = (web.clone(), web.stages().clone());
+        runtime.spawn(async move { served.serve(listener, std::future::pending()).await });
+        Service { to, clock, stages, web, runtime }
     }
 
     /// What the service does every second by itself, now.
@@ -73,7 +67,7 @@ impl Service {
             stages.tick(now).unwrap();
             stages.seen(now)
         };
-        self.runtime.block_on(self.acting.tick(seen, now)).unwrap();
+        self.runtime.block_on(self.web.acting().tick(seen, now)).unwrap();
     }
 }
 
