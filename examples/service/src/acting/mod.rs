@@ -35,8 +35,8 @@ use world::{Live, Measured};
 
 use crate::{Config, Error, Result, Role, Stages};
 
-/// How often runs that nobody drives are looked for.
-const LOOK_FOR_ORPHANS: Duration = Duration::from_secs(60);
+/// How often runs that nobody drives are looked for, and how often the engine says that it is well.
+const LOOK_AROUND: Duration = Duration::from_secs(30);
 
 /// How many runs a page of the store holds.
 const PAGE: usize = 500;
@@ -155,7 +155,7 @@ impl Acting {
     /// Drives runs that nobody drives: those of before a restart, and those of an engine that is gone.
     async fn take_over(self: &Arc<Self>, now: Timestamp) -> Result<()> {
         let looked_at = self.considered(|state| state.looked_at);
-        if looked_at.is_some_and(|at| now.since(at) < LOOK_FOR_ORPHANS) {
+        if looked_at.is_some_and(|at| now.since(at) < LOOK_AROUND) {
             return Ok(());
         }
         if looked_at.is_none() {
@@ -166,6 +166,7 @@ impl Acting {
         for run in self.engine.orphans().await.map_err(Error::stage("act"))? {
             self.drive(run);
         }
+        self.engine.beat().await.map_err(Error::stage("act"))?;
         self.considered(|state| state.looked_at = Some(now));
         Ok(())
     }
