@@ -6,8 +6,9 @@ use aiops_core::{
     Alert, AlertRule, Anomaly, Frame, Interner, MetricKind, Sample, SampleBatch, SeriesHash,
     SeriesId, SeriesKey, Timestamp,
 };
-use aiops_detect::router::Router;
+use aiops_detect::router::{Router, RouterConfig};
 use aiops_detect::{Change, DetectorExt, Noticed, Tally, Tier, Verdict, Watcher};
+use aiops_gpu::{EngineBankConfig, RuleConfig, choose, pretrained};
 
 use crate::observe::Observe;
 use crate::{Result, Settings};
@@ -17,7 +18,8 @@ use crate::{Result, Settings};
 /// The rolling median is not moved by outliers and follows a shift for minutes, but takes a series
 /// that is constant most of the time for infinitely precise. The weighted mean counts every rare
 /// step in its variance, but is blinded by the first large one. What both see begin at about the same
-/// time is worth an alert; what only one of them sees is counted.
+/// time is worth an alert; what only one of them sees is counted. With [`Settings::network`] a chain of
+/// engines of `aiops-gpu` is the third tier and confirms; where it is not sure, the second does.
 #[derive(Debug)]
 pub struct Detect {
     router: Router,
@@ -45,9 +47,23 @@ impl Detect {
         let ewma = Watcher::new(
             Box::new(settings.ewma.clone().build_bank()?),
             settings.ewma_policy.clone().build()?,
-            Box::new(kind_of),
+            Box::new(kind_of.clone()),
         );
-        let router = settings.router.clone().build(robust)?.with(Tier::Two, ewma)?;
+        let mut wanted = settings.router.wanted;
+        if settings.network {
+            wanted = [Tier::Three; 3];
+        }
+        let router = RouterConfig { wanted, ..settings.router.clone() };
+        let mut router = router.build(robust)?.with(Tier::Two, ewma)?;
+        if settings.network {
+            let chain = choose(&pretrained::model(RuleConfig::default())?)?.chain;
+            let network = Watcher::new(
+                Box::new(EngineBankConfig::default().build(Box::new(chain))?),
+                settings.ewma_policy.clone().build()?,
+                Box::new(kind_of),
+            );
+            router = router.with(Tier::Three, network)?;
+        }
         let (rule, latest) = (settings.alert_rule.clone(), BTreeMap::new());
         Ok(Detect { router, rule, anomalies: vec![], latest })
     }

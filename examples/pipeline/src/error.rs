@@ -26,6 +26,9 @@ pub enum Error {
     /// Detection failed.
     #[error(transparent)]
     Detect(#[from] aiops_detect::Error),
+    /// No engine for the network.
+    #[error(transparent)]
+    Network(#[from] aiops_gpu::Error),
     /// Correlation failed.
     #[error(transparent)]
     Correlate(#[from] aiops_correlate::Error),

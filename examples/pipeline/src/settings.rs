@@ -28,6 +28,9 @@ pub struct Settings {
     /// Who confirms whom. Default: both detectors for every series, since a recording has few, and
     /// both must see an anomaly begin within 30 s.
     pub router: RouterConfig,
+    /// Ask the LSTM and the isolation forest of `aiops-gpu` as well, as the third tier, on the best engine that
+    /// works here. Default false: on labelled series they add nothing to the two detectors above.
+    pub network: bool,
     /// How an anomaly becomes an alert.
     pub alert_rule: AlertRule,
     /// How alerts become incidents.
@@ -136,6 +139,7 @@ impl Default for Settings {
                 budget: Budget::UNLIMITED,
                 ..RouterConfig::default()
             },
+            network: false,
             alert_rule: AlertRule::default(),
             correlate: FunnelConfig::default(),
             rank: rank(Prefer::default()),

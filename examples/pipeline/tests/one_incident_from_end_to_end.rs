@@ -72,6 +72,21 @@ fn the_slow_database_is_found_and_told() {
     }
 }
 
+#[test]
+fn a_network_may_confirm_what_the_first_tier_flags() {
+    let dir = incident().write("network");
+    let recording = Recording::open(&dir).unwrap();
+    let settings = Settings { network: true, ..Settings::default() };
+    let library = bundled_runbooks().unwrap();
+    let story = replay(&recording, &library, &settings, &mut |_| ()).unwrap();
+    let score = judge::judge(&story, &Truth::read(&dir).unwrap().unwrap());
+    assert_eq!(score.rank, Some(1), "{score:?}");
+    let named =
+        |told: &aiops_pipeline::story::AlertStory| told.alert.name.contains(aiops_gpu::NAME);
+    let names: BTreeSet<_> = story.alerts.iter().map(|told| &told.alert.name).collect();
+    assert!(story.alerts.iter().any(named), "{names:?}");
+}
+
 /// What was decided by some second must not depend on what came after it.
 #[test]
 fn nothing_looks_ahead() {
