@@ -71,6 +71,13 @@ fn an_alert_that_is_sent_is_seen_and_answered_by_those_who_may() {
     assert!(head.contains("httponly; samesite=strict"), "{head}");
     let cookie = format!("cookie: aiops_token={ANSWERS}\r\n");
 
+    let (status, _, described) = ask(to, "GET /api/openapi.json", &cookie, "");
+    assert_eq!(status, 200);
+    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+    for path in described["paths"].as_object().unwrap().keys() {
+        let path = path.replace("{id}", &id);
+        assert_eq!(ask(to, &format!("GET {path}"), &bearer(LOOKS), "").0, 200, "{path}");
+    }
     let (status, head, page) = ask(to, "GET /", &cookie, "");
     assert_eq!(status, 200);
     assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");

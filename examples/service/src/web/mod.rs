@@ -157,6 +157,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/runs/{id}/resolve", post(runs::resolve))
         .route("/runs/pause", post(runs::pause))
         .route("/audit", get(runs::audit))
+        .route("/api/openapi.json", get(openapi))
         .route("/api/runs", get(runs::api))
         .route("/api/incidents", get(api_incidents))
         .route("/api/incidents/{id}", get(api_incident))
@@ -307,6 +308,11 @@ async fn answer(
         Ok(()) => Redirect::to(&format!("/incidents/{id}")).into_response(),
         Err(error) => failed(&error),
     }
+}
+
+async fn openapi() -> Response<Body> {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (kind, include_str!("../../openapi.json")).into_response()
 }
 
 async fn api_incidents(State(app): State<Arc<App>>) -> Response<Body> {
