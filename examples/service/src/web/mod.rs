@@ -4,6 +4,7 @@ mod api;
 mod auth;
 mod chart;
 mod console;
+mod form;
 mod runs;
 
 use std::future::Future;
@@ -275,31 +276,20 @@ fn failed(error: &Error) -> Response<Body> {
     }
 }
 
-/// Why somebody may not send a form of ours: their role does not suffice, or it is not from a page that they
-/// loaded.
-fn refusal(app: &App, who: &Who, least: Role, key: &str) -> Option<&'static str> {
-    if who.role < least {
-        return Some("this token may look, not do this");
-    }
-    let known = key == app.auth().form_key(who);
-    (!known).then_some("the form is too old; go back and load the page again")
-}
-
 #[derive(Deserialize)]
 struct Answer {
     verdict: Verdict,
-    key: String,
+}
+
+impl form::Fields for Answer {
+    const LEAST: Role = Role::Approver;
 }
 
 async fn answer(
     State(app): State<Arc<App>>,
-    axum::Extension(who): Asking,
     Path(id): Path<String>,
-    Form(given): Form<Answer>,
+    form::Sent { who, given }: form::Sent<Answer>,
 ) -> Response<Body> {
-    if let Some(reason) = refusal(&app, &who, Role::Approver, &given.key) {
-        return plain(StatusCode::FORBIDDEN, reason);
-    }
     let Ok(id) = id.parse::<IncidentId>() else {
         return plain(StatusCode::NOT_FOUND, "no such incident");
     };

@@ -11,14 +11,15 @@ use aiops_act::{Binding, RunId};
 use aiops_core::{IncidentId, Reason};
 use aiops_pipeline::words;
 use axum::body::Body;
-use axum::extract::{Form, Path, State as Given};
+use axum::extract::{Path, State as Given};
 use axum::http::{Response, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect};
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{App, Asking, console, failed, plain, refusal};
+use super::form::{Fields, Sent};
+use super::{App, Asking, console, failed, plain};
 use crate::{Acting, Result, Role};
 
 /// How many records of the audit a page shows.
@@ -299,22 +300,21 @@ pub(super) async fn api(Given(app): Given<Arc<App>>) -> Response<Body> {
 
 #[derive(Deserialize)]
 pub(super) struct Answer {
-    key: String,
     to: String,
     says: Says,
     comment: String,
 }
 
+impl Fields for Answer {
+    const LEAST: Role = Role::Approver;
+}
+
 /// A person says yes or no.
 pub(super) async fn answer(
     Given(app): Given<Arc<App>>,
-    axum::Extension(who): Asking,
     Path(id): Path<String>,
-    Form(given): Form<Answer>,
+    Sent { who, given }: Sent<Answer>,
 ) -> Response<Body> {
-    if let Some(reason) = refusal(&app, &who, Role::Approver, &given.key) {
-        return plain(StatusCode::FORBIDDEN, reason);
-    }
     let to = serde_json::from_str::<Binding>(&given.to).ok().filter(|to| id == to.run.to_string());
     let Some(to) = to else {
         return plain(StatusCode::BAD_REQUEST, "the question is not of this run");
@@ -330,20 +330,19 @@ pub(super) async fn answer(
 
 #[derive(Deserialize)]
 pub(super) struct Decision {
-    key: String,
     resolution: Resolution,
+}
+
+impl Fields for Decision {
+    const LEAST: Role = Role::Approver;
 }
 
 /// A person decides how a run goes on.
 pub(super) async fn resolve(
     Given(app): Given<Arc<App>>,
-    axum::Extension(who): Asking,
     Path(id): Path<String>,
-    Form(given): Form<Decision>,
+    Sent { who, given }: Sent<Decision>,
 ) -> Response<Body> {
-    if let Some(reason) = refusal(&app, &who, Role::Approver, &given.key) {
-        return plain(StatusCode::FORBIDDEN, reason);
-    }
     let Ok(id) = id.parse::<RunId>() else { return plain(StatusCode::NOT_FOUND, "no such run") };
     match app.acting().resolve(id, &who.name, given.resolution).await {
         Ok(run) => to_incident(&run),
@@ -353,19 +352,18 @@ pub(super) async fn resolve(
 
 #[derive(Deserialize)]
 pub(super) struct Pause {
-    key: String,
     why: String,
+}
+
+impl Fields for Pause {
+    const LEAST: Role = Role::Admin;
 }
 
 /// An admin presses or releases the kill switch.
 pub(super) async fn pause(
     Given(app): Given<Arc<App>>,
-    axum::Extension(who): Asking,
-    Form(given): Form<Pause>,
+    Sent { who, given }: Sent<Pause>,
 ) -> Response<Body> {
-    if let Some(reason) = refusal(&app, &who, Role::Admin, &given.key) {
-        return plain(StatusCode::FORBIDDEN, reason);
-    }
     let acting = app.acting();
     let engine = acting.engine();
     let done = match given.why.trim() {
