@@ -176,3 +176,18 @@ fn a_hub_is_reached_and_not_passed() {
     assert_eq!((closure.len(), closure.saturated), (1, true));
     assert_eq!(topology.closure(hub, Depends::Dependencies, Hops::All).len(), 7);
 }
+
+#[test]
+fn a_very_long_chain_of_calls_needs_no_stack() {
+    let mut topology = Topology::new();
+    let nodes: Vec<NodeId> = (0..100_000).map(|n| node(&mut topology, n)).collect();
+    for pair in nodes.windows(2) {
+        topology.upsert_edge(pair[0], pair[1], edge(EdgeKind::Calls)).unwrap();
+    }
+    let components = topology.components();
+    assert_eq!(components.members().len(), nodes.len());
+    for pair in nodes.windows(2) {
+        assert!(components.of(pair[0]) > components.of(pair[1]), "dependencies come first");
+    }
+    assert_eq!(topology.closure(nodes[0], Depends::Dependencies, Hops::All).len(), 99_999);
+}

@@ -3,7 +3,7 @@
 use super::graph::{NodeId, Topology};
 use crate::Timestamp;
 use petgraph::Direction;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::visit::EdgeFiltered;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -215,8 +215,9 @@ impl Topology {
             EdgeFiltered::from_fn(&self.graph, |edge| edge.weight().kind.is_dependency());
         let mut of = vec![u32::MAX; self.columns()];
         let mut members = Vec::new();
-        // Tarjan yields components in reverse topological order: dependencies first.
-        for (number, component) in tarjan_scc(&dependencies).into_iter().enumerate() {
+        // Dependencies come first. Not Tarjan, which petgraph runs recursively: a chain of calls deep
+        // enough would overflow the stack.
+        for (number, component) in kosaraju_scc(&dependencies).into_iter().enumerate() {
             let mut nodes: Vec<_> = component.into_iter().map(NodeId::from_raw).collect();
             nodes.sort_unstable();
             for node in &nodes {
