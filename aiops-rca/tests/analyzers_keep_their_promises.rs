@@ -1,6 +1,5 @@
 //! Every analyzer of the crate passes the conformance function, and finds the root of the incident
 //! that everyone should find.
-#![cfg(feature = "testing")]
 
 use aiops_rca::testing::{SyntheticIncident, check_analyzer};
 use aiops_rca::{

@@ -1,5 +1,4 @@
 //! Every discovery method of the crate passes the conformance function.
-#![cfg(feature = "testing")]
 
 use aiops_rca::testing::check_discovery;
 use aiops_rca::{

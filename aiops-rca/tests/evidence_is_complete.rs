@@ -1,5 +1,4 @@
 //! The first candidate brings everything that a person would ask for.
-#![cfg(feature = "testing")]
 
 use aiops_core::Evidence;
 use aiops_rca::testing::SyntheticIncident;

@@ -1,5 +1,4 @@
 //! Feedback changes a ranking, deterministically, and replay compares two methods.
-#![cfg(feature = "testing")]
 
 use aiops_core::{Cause, Event, EventKind, Feedback, IncidentId, Said, Subject, Timestamp};
 use aiops_rca::replay::{PastIncident, compare};

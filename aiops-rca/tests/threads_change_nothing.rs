@@ -1,5 +1,5 @@
 //! The number of threads changes how long it takes, and nothing else.
-#![cfg(all(feature = "testing", feature = "rayon"))]
+#![cfg(feature = "rayon")]
 
 use aiops_core::{Frame, Labels, SeriesKey, Timestamp};
 use aiops_rca::testing::SyntheticIncident;

@@ -1,5 +1,4 @@
 //! Two faults at once are both named, and one abnormal step is enough.
-#![cfg(feature = "testing")]
 
 use aiops_core::{Frame, Timestamp};
 use aiops_rca::testing::SyntheticIncident;

@@ -1,5 +1,4 @@
 //! Properties of the default ranking: units, idle bystanders and gaps carry no information.
-#![cfg(feature = "testing")]
 
 use aiops_core::{Frame, MetricKind, NodeKind, Ranking, SeriesKey, Timestamp};
 use aiops_rca::testing::SyntheticIncident;
