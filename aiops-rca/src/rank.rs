@@ -5,6 +5,7 @@ mod changes;
 mod correlation;
 mod default;
 mod evidence;
+mod graph;
 mod hosts;
 mod hypothesis;
 mod magnitude;

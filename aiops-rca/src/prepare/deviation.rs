@@ -67,10 +67,10 @@ impl Spans {
         // Step j covers [time(j), time(j) + step): one that started before may hold the beginning.
         let ended_by = |at: Timestamp| (0..n).take_while(|&j| frame.time(j) + step <= at).count();
         let first = ended_by(context.began);
-        let until = context.began + config.horizon.max(step * 4);
+        let until = context.began + config.horizon.max(step.saturating_mul(4));
         let last = (first..n).find(|&j| frame.time(j) >= until).unwrap_or(n);
         let third = frame.step().saturating_mul(first as u32) / 3;
-        let guard = config.alarm_delay.min(third).max(step * 3 / 4);
+        let guard = config.alarm_delay.min(third).max(step.saturating_mul(3) / 4);
         Spans { before: 0..ended_by(context.began - guard), incident: first..last }
     }
 
@@ -164,7 +164,9 @@ fn one(
         expected: baseline.median,
         observed: incident.iter().copied().filter(|v| v.is_finite()).fold(f64::NAN, worst),
         onset: onset.map(|onset| frame.time(watched.start + onset.step)),
-        onset_uncertainty: frame.step() * onset.map_or(1, |onset| onset.uncertainty as u32),
+        onset_uncertainty: frame
+            .step()
+            .saturating_mul(onset.map_or(1, |onset| onset.uncertainty as u32)),
     })
 }
 

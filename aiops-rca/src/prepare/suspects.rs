@@ -3,7 +3,7 @@
 use super::{Deviation, PrepareConfig};
 use crate::Context;
 use aiops_core::{Anomaly, Direction, Harm, NodeId, SeriesKey, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A service and what its metrics say of it.
@@ -68,7 +68,8 @@ impl Prepared {
 
     /// The suspects that the named symptoms belong to, each once.
     pub(crate) fn symptom_suspects(&self) -> Vec<usize> {
-        let of_symptom = |s: &Suspect| s.deviations.iter().any(|d| self.symptoms.contains(d));
+        let symptoms: BTreeSet<usize> = self.symptoms.iter().copied().collect();
+        let of_symptom = |s: &Suspect| s.deviations.iter().any(|d| symptoms.contains(d));
         (0..self.suspects.len()).filter(|&i| of_symptom(&self.suspects[i])).collect()
     }
 
@@ -120,11 +121,9 @@ pub(super) fn gather(
         .into_iter()
         .map(|(service, of)| suspect(config, context, service, of, &deviations))
         .collect();
-    let symptoms = context
-        .symptoms
-        .iter()
-        .filter_map(|key| deviations.iter().position(|d| d.series == *key))
-        .collect();
+    let by_series: BTreeMap<&SeriesKey, usize> =
+        deviations.iter().enumerate().rev().map(|(index, d)| (&d.series, index)).collect();
+    let symptoms = context.symptoms.iter().filter_map(|key| by_series.get(key).copied()).collect();
     let first = suspects.iter().filter_map(|s| Some((s.onset?, s.onset_uncertainty)));
     // Of several at the same time the most uncertain.
     let first = first.min_by_key(|&(onset, uncertainty)| (onset, std::cmp::Reverse(uncertainty)));

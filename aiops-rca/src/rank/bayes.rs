@@ -1,8 +1,9 @@
 //! The Bayesian posterior over services and changes, with an explicit unknown.
 
 use super::evidence;
+use super::graph::Graph;
 use super::magnitude::{MagnitudeConfig, Weight, weigh};
-use super::prior::{Graph, Prior, Rules};
+use super::prior::{Prior, Rules};
 use super::{changes, changes::ChangeConfig, hosts};
 use crate::error::within;
 use crate::experience::Trouble;
@@ -32,7 +33,9 @@ use std::time::Duration;
 /// not measured (then see [`Ranking::unknown`]), when the topology points the wrong way, and
 /// between services that began within one step with equal deviations and no edge.
 ///
-/// Time O(rows x steps) for reading and O(services x dependencies) for the prior.
+/// Time O(rows x steps) for reading and O(services + edges) for each 64 abnormal services. Memory
+/// O(services + edges): of a suspect with more than 256 abnormal dependencies the 256 weightiest count,
+/// and what each service reaches is never kept.
 ///
 /// Sources: prior and timing after the requirement that this crate answers (worked example in the
 /// tests below); counting only *abnormal* dependencies, which on public data decides between
@@ -200,7 +203,7 @@ impl Bayes {
             context,
             prepared,
             prepare: &config.prepare,
-            graph: &graph,
+            heads: &evidence::heads(&graph, prepared, &weights),
             weights: &weights,
             priors: &priors,
             driven: &driven,
@@ -258,23 +261,14 @@ impl Bayes {
 
     /// Whether a named symptom depends on the suspect, as a factor. Without a symptom in the
     /// topology nothing can be said against anyone.
-    fn reach(&self, graph: &Graph<'_>, prepared: &Prepared) -> Vec<f64> {
-        let mut heads: Vec<_> = prepared.symptom_suspects();
-        heads.retain(|&head| {
-            let node = prepared.suspects[head].node;
-            node.is_some_and(|node| !graph.dependencies(node).is_empty())
-        });
-        let below: Vec<_> = heads
-            .iter()
-            .filter_map(|&head| Some((head, graph.dependencies(prepared.suspects[head].node?))))
-            .collect();
-        let reached = |(index, suspect): (usize, &crate::Suspect)| {
-            let hit = below.iter().any(|(head, closure)| {
-                *head == index || suspect.node.is_some_and(|node| closure.contains(node))
-            });
-            if hit || below.is_empty() { 1.0 } else { self.config.unreachable }
-        };
-        prepared.suspects.iter().enumerate().map(reached).collect()
+    fn reach(&self, graph: &Graph, prepared: &Prepared) -> Vec<f64> {
+        match graph.below_any(&prepared.symptom_suspects()) {
+            None => vec![1.0; prepared.suspects.len()],
+            Some(below) => {
+                let factor = |below| if below { 1.0 } else { self.config.unreachable };
+                below.into_iter().map(factor).collect()
+            }
+        }
     }
 
     /// exp(−delay / tau). A suspect without an onset counts as the last one.
@@ -310,7 +304,8 @@ pub(super) struct Case<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) prepared: &'a Prepared,
     pub(super) prepare: &'a PrepareConfig,
-    pub(super) graph: &'a Graph<'a>,
+    /// The suspects at which trouble is felt.
+    pub(super) heads: &'a [usize],
     pub(super) weights: &'a [Weight],
     pub(super) priors: &'a [Prior],
     /// For each suspect the guest that explains it, if it is a host with such a guest.

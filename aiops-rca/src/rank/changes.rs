@@ -1,12 +1,13 @@
 //! Changes as candidates: what was done shortly before it began.
 
-use super::prior::Graph;
+use super::graph::{Above, Graph};
 use crate::error::within;
 use crate::experience::Trouble;
 use crate::prepare::Prepared;
 use crate::{Context, Error, Result};
-use aiops_core::{Cause, Event};
+use aiops_core::{Cause, Event, Topology};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How a change is weighed:
@@ -58,11 +59,13 @@ impl ChangeConfig {
 pub(super) fn weigh(
     config: &ChangeConfig,
     context: &Context<'_>,
-    graph: &Graph<'_>,
+    graph: &Graph,
     prepared: &Prepared,
     blame: &[f64],
 ) -> Vec<(Cause, f64)> {
+    let above = graph.largest_above(blame);
     let mut weighed: Vec<(Cause, f64)> = vec![];
+    let mut known = BTreeSet::new();
     for change in context.changes.iter().filter(|change| change.kind.can_cause()) {
         let Some(age) = age(context, prepared, change) else { continue };
         let recency = (-age.as_secs_f64() / config.tau.as_secs_f64()).exp();
@@ -70,12 +73,12 @@ pub(super) fn weigh(
             (Some(experience), Some(service)) => experience.factor(service, Trouble::Change),
             _ => 1.0,
         };
-        let blame = blame_of(config, graph, prepared, change, blame);
+        let blame = blame_of(config, context.topology, &above, prepared, change, blame);
         let weight = config.gain * recency * learned * blame;
         let (service, event, title) = (change.service.clone(), change.id, change.title.clone());
         let cause = Cause::Change { service, event, title };
         // The same change announced twice is one.
-        if weight > 0.0 && weighed.iter().all(|(known, _)| *known != cause) {
+        if weight > 0.0 && known.insert(cause.clone()) {
             weighed.push((cause, weight));
         }
     }
@@ -93,17 +96,16 @@ fn age(context: &Context<'_>, prepared: &Prepared, change: &Event) -> Option<Dur
 
 fn blame_of(
     config: &ChangeConfig,
-    graph: &Graph<'_>,
+    topology: &Topology,
+    above: &Above<'_>,
     prepared: &Prepared,
     change: &Event,
     blame: &[f64],
 ) -> f64 {
-    let largest = |of: &mut dyn Iterator<Item = f64>| of.fold(0.0, f64::max);
     let Some(service) = change.service.as_deref() else {
-        return config.indirect * largest(&mut blame.iter().copied());
+        return config.indirect * blame.iter().copied().fold(0.0, f64::max);
     };
     let own = prepared.suspect(service).map_or(0.0, |index| blame[index]);
-    let above = graph.topology().node_id(service).map(|node| graph.suspects_above(node));
-    let above = largest(&mut above.unwrap_or_default().into_iter().map(|index| blame[index]));
+    let above = topology.node_id(service).map_or(0.0, |node| above.or_own(node));
     own.max(config.indirect * above)
 }

@@ -1,7 +1,10 @@
 //! Evidence as data: why a candidate stands where it stands, and what would change that.
 
 use super::bayes::Case;
+use super::graph::Graph;
+use super::magnitude::Weight;
 use crate::discover::longest_run;
+use crate::prepare::Prepared;
 use crate::{DrillConfig, Finding, Granger, GrangerConfig, Result};
 use aiops_core::{Cause, Depends, Evidence, NodeId, Ranking, Reason, Topology};
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +15,9 @@ const SYMPTOMS: usize = 3;
 
 /// How many candidates are looked at more closely: by dimension, and by tests against the symptoms.
 const CLOSELY: usize = 3;
+
+/// How many services one sentence may name.
+const NAMED: usize = 5;
 
 /// Writes out the evidence of the first `limit` candidates.
 pub(super) fn explain(case: &Case<'_>, ranking: &mut Ranking, limit: usize) -> Result<()> {
@@ -68,8 +74,8 @@ fn tests(case: &Case<'_>, granger: &Granger, service: &str) -> Vec<Evidence> {
     let mut effects: Vec<usize> =
         prepared.symptoms.iter().filter_map(|&s| prepared.deviations[s].row).collect();
     if effects.is_empty() {
-        effects =
-            heads(case).into_iter().filter(|head| *head != index).filter_map(row_of).collect();
+        let heads = case.heads.iter().copied();
+        effects = heads.filter(|head| *head != index).filter_map(row_of).collect();
     }
     let frame = case.context.window;
     let test = |effect: usize| {
@@ -98,7 +104,7 @@ fn of_service(case: &Case<'_>, service: &str) -> Vec<Evidence> {
     let mut evidence = vec![];
     let Some(index) = prepared.suspect(service) else {
         // A change of a service without metrics: only its path can be shown.
-        if let Some(node) = case.graph.topology().node_id(service) {
+        if let Some(node) = case.context.topology.node_id(service) {
             evidence.extend(paths(case, node, None));
         }
         return evidence;
@@ -152,10 +158,14 @@ fn unexplained(case: &Case<'_>, index: usize) -> Option<Evidence> {
     let suspects = &case.prepared.suspects;
     let names: Vec<String> =
         case.priors[index].unexplained.iter().map(|&i| suspects[i].service.clone()).collect();
+    let some = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let others = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    };
     let sentence = format!(
-        "{} would not explain why the processor of {} was abnormal no later",
-        suspects[index].service,
-        names.join(", ")
+        "{} would not explain why the processor of {some}{others} was abnormal no later",
+        suspects[index].service
     );
     let reason = Reason::new("leaves_unexplained", sentence).with("services", names.clone());
     (!names.is_empty()).then_some(Evidence::Other { reason })
@@ -193,59 +203,62 @@ fn explained(case: &Case<'_>, index: usize) -> Evidence {
 /// The shortest ways from a node to the symptoms, or, when none was named, to the abnormal services
 /// that no abnormal service depends on.
 fn paths(case: &Case<'_>, from: NodeId, own: Option<usize>) -> Vec<Evidence> {
-    let prepared = case.prepared;
-    let heads = heads(case).into_iter().filter(|head| Some(*head) != own);
-    let nodes = heads.filter_map(|head| prepared.suspects[head].node);
-    let topology = case.graph.topology();
+    let heads = case.heads.iter().copied().filter(|head| Some(*head) != own);
+    let nodes = heads.filter_map(|head| case.prepared.suspects[head].node);
+    let topology = case.context.topology;
+    let ways = Ways::of(topology, from);
     nodes
-        .filter_map(|to| shortest(topology, from, to))
+        .filter_map(|to| ways.to(topology, to))
         .take(SYMPTOMS)
         .map(|nodes| Evidence::Path { nodes })
         .collect()
 }
 
 /// The suspects that the named symptoms belong to, or, when none was named, the abnormal ones that no
-/// abnormal one depends on.
-fn heads(case: &Case<'_>) -> Vec<usize> {
-    let prepared = case.prepared;
+/// abnormal one depends on, but such as they depend on themselves.
+pub(super) fn heads(graph: &Graph, prepared: &Prepared, weights: &[Weight]) -> Vec<usize> {
     let mut heads = prepared.symptom_suspects();
     if heads.is_empty() {
-        let abnormal = |i: &usize| case.weights[*i].abnormal;
-        heads = (0..prepared.suspects.len()).filter(abnormal).collect();
-        heads.retain(|&i| {
-            let node = prepared.suspects[i].node;
-            let above = node.map(|node| case.graph.suspects_above(node)).unwrap_or_default();
-            !above.iter().any(|other| *other != i && case.weights[*other].abnormal)
-        });
+        let abnormal: Vec<f64> =
+            weights.iter().map(|weight| f64::from(u8::from(weight.abnormal))).collect();
+        let above = graph.largest_above(&abnormal);
+        heads = (0..weights.len()).filter(|&i| weights[i].abnormal).collect();
+        heads.retain(|&i| prepared.suspects[i].node.is_none_or(|node| above.outside(node) == 0.0));
     }
     heads
 }
 
-/// The way that trouble takes: from a dependency to its dependents. Among equally short ones the
-/// one over the earlier nodes.
-fn shortest(topology: &Topology, from: NodeId, to: NodeId) -> Option<Vec<String>> {
-    let mut came_from: BTreeMap<NodeId, NodeId> = BTreeMap::new();
-    let mut frontier = VecDeque::from([from]);
-    while let Some(node) = frontier.pop_front() {
-        if node == to {
-            break;
-        }
-        let mut next = topology.neighbours(node, Depends::Dependents);
-        next.sort_unstable();
-        for other in next {
-            if other != from && !came_from.contains_key(&other) {
-                came_from.insert(other, node);
-                frontier.push_back(other);
+/// The shortest ways that trouble takes from one node: from a dependency to its dependents. Among
+/// equally short ones the one over the earlier nodes.
+struct Ways {
+    from: NodeId,
+    came_from: BTreeMap<NodeId, NodeId>,
+}
+
+impl Ways {
+    fn of(topology: &Topology, from: NodeId) -> Ways {
+        let mut came_from: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        let mut frontier = VecDeque::from([from]);
+        while let Some(node) = frontier.pop_front() {
+            for other in topology.neighbours(node, Depends::Dependents) {
+                if other != from && !came_from.contains_key(&other) {
+                    came_from.insert(other, node);
+                    frontier.push_back(other);
+                }
             }
         }
+        Ways { from, came_from }
     }
-    let mut way = vec![to];
-    while *way.last()? != from {
-        way.push(*came_from.get(way.last()?)?);
+
+    fn to(&self, topology: &Topology, to: NodeId) -> Option<Vec<String>> {
+        let mut way = vec![to];
+        while *way.last()? != self.from {
+            way.push(*self.came_from.get(way.last()?)?);
+        }
+        way.reverse();
+        let names = way.iter().filter_map(|node| topology.name(*node)).map(str::to_owned);
+        (way.len() > 1).then(|| names.collect())
     }
-    way.reverse();
-    (way.len() > 1)
-        .then(|| way.iter().filter_map(|n| topology.name(*n)).map(str::to_owned).collect())
 }
 
 /// How much less the evidence against the first would have to weigh for the second to lead.

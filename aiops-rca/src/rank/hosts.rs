@@ -51,7 +51,7 @@ fn loads(prepared: &Prepared, guest: &Suspect, host: &Suspect, abnormal: f64) ->
             && deviation.score >= abnormal
             && deviation.onset.is_none_or(|onset| {
                 let uncertain = deviation.onset_uncertainty.max(host.onset_uncertainty);
-                onset <= host_onset + uncertain.max(prepared.step * APART)
+                onset <= host_onset + uncertain.max(prepared.step.saturating_mul(APART))
             })
     };
     guest.deviations.iter().any(|&index| rose(&prepared.deviations[index]))

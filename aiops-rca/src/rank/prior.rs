@@ -1,51 +1,8 @@
 //! What speaks for a suspect before its own numbers: who else could explain its trouble.
 
+use super::graph::Graph;
 use super::magnitude::Weight;
 use crate::prepare::Prepared;
-use aiops_core::{Closure, Components, Depends, Hops, NodeId, Topology};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// The topology as ranking needs it: dependencies of each node with cycles condensed.
-pub(super) struct Graph<'a> {
-    topology: &'a Topology,
-    components: Components,
-    suspects: BTreeMap<NodeId, usize>,
-}
-
-impl<'a> Graph<'a> {
-    pub(super) fn new(topology: &'a Topology, prepared: &Prepared) -> Self {
-        let suspects = prepared.suspects.iter().enumerate();
-        let suspects = suspects.filter_map(|(i, s)| Some((s.node?, i))).collect();
-        Graph { topology, components: topology.components(), suspects }
-    }
-
-    pub(super) fn topology(&self) -> &'a Topology {
-        self.topology
-    }
-
-    pub(super) fn dependencies(&self, node: NodeId) -> Arc<Closure> {
-        self.topology.closure(node, Depends::Dependencies, Hops::All)
-    }
-
-    pub(super) fn dependents(&self, node: NodeId) -> Arc<Closure> {
-        self.topology.closure(node, Depends::Dependents, Hops::All)
-    }
-
-    /// The suspects that a node depends on, directly or not, with their hops. Members of one cycle
-    /// share what they depend on outside of it and do not explain each other.
-    pub(super) fn suspects_below(&self, node: NodeId) -> Vec<(usize, u32)> {
-        let closure = self.dependencies(node);
-        let outside = closure.reached().iter().filter(|r| !self.components.share(node, r.node));
-        outside.filter_map(|r| Some((*self.suspects.get(&r.node)?, r.hops))).collect()
-    }
-
-    /// The suspects that depend on a node.
-    pub(super) fn suspects_above(&self, node: NodeId) -> Vec<usize> {
-        let closure = self.dependents(node);
-        closure.reached().iter().filter_map(|r| self.suspects.get(&r.node).copied()).collect()
-    }
-}
 
 /// What speaks before the numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,32 +41,35 @@ pub(super) struct Rules<'a> {
 impl Rules<'_> {
     pub(super) fn priors(
         &self,
-        graph: &Graph<'_>,
+        graph: &Graph,
         prepared: &Prepared,
         weights: &[Weight],
     ) -> Vec<Prior> {
         let suspects = &prepared.suspects;
-        let below: Vec<Vec<usize>> = suspects
-            .iter()
-            .map(|suspect| {
-                let below = suspect.node.map(|node| graph.suspects_below(node));
-                below.unwrap_or_default().into_iter().map(|(other, _)| other).collect()
-            })
-            .collect();
+        let mut abnormal: Vec<usize> =
+            (0..suspects.len()).filter(|&index| weights[index].abnormal).collect();
+        // The weightiest first: they explain most, if not all are looked at.
+        abnormal.sort_by(|&a, &b| weights[b].value.total_cmp(&weights[a].value).then(a.cmp(&b)));
         let mut unexplained: Vec<Vec<usize>> = vec![vec![]; suspects.len()];
         if self.own_load {
-            for (index, below) in below.iter().enumerate() {
-                let Some((deviation, _)) = weights[index].own else { continue };
-                let deviation = &prepared.deviations[deviation];
-                let held = below.iter().filter(|&&other| {
-                    weights[other].abnormal && prepared.began_no_later(deviation, &suspects[other])
-                });
-                held.for_each(|&other| unexplained[other].push(index));
+            let held = |other: usize, index: usize| {
+                weights[index].own.is_some_and(|(deviation, _)| {
+                    prepared.began_no_later(&prepared.deviations[deviation], &suspects[other])
+                })
+            };
+            for (index, held) in graph.explained_by(&abnormal, held).into_iter().enumerate() {
+                held.into_iter().for_each(|other| unexplained[other].push(index));
             }
         }
-        let prior =
-            |(index, unexplained)| self.prior(prepared, weights, index, &below[index], unexplained);
-        unexplained.into_iter().enumerate().map(prior).collect()
+        let counts = |other: usize, index: usize| {
+            other != index && prepared.no_later(&suspects[other], &suspects[index])
+        };
+        let explained_by = graph.explained_by(&abnormal, counts);
+        let each = explained_by.into_iter().zip(unexplained).enumerate();
+        each.map(|(index, (explained_by, unexplained))| {
+            self.prior(prepared, weights, index, explained_by, unexplained)
+        })
+        .collect()
     }
 
     fn prior(
@@ -117,7 +77,7 @@ impl Rules<'_> {
         prepared: &Prepared,
         weights: &[Weight],
         index: usize,
-        below: &[usize],
+        mut explained_by: Vec<usize>,
         unexplained: Vec<usize>,
     ) -> Prior {
         let suspect = &prepared.suspects[index];
@@ -126,8 +86,6 @@ impl Rules<'_> {
                 && weights[other].abnormal
                 && prepared.no_later(&prepared.suspects[other], suspect)
         };
-        let mut explained_by: Vec<usize> =
-            below.iter().copied().filter(|&other| counts(other)).collect();
         // Discovered influences that the topology does not have.
         let beside: Vec<(usize, f64)> = (self.discovered.get(index).into_iter().flatten().copied())
             .filter(|&(other, _)| counts(other) && !explained_by.contains(&other))

@@ -1,11 +1,12 @@
 //! Ranking by anomaly traversal: down the dependencies while they are abnormal.
 
 use super::magnitude::weigh;
-use super::prior::Graph;
 use super::scorer::candidate;
 use crate::error::within;
 use crate::{Context, MagnitudeConfig, PrepareConfig, Result, RootCauseAnalyzer};
-use aiops_core::{Depends, Evidence, Ranking, Reason};
+use aiops_core::{
+    Depends, Edge, EdgeKind, Evidence, NodeId, NodeKind, Ranking, Reason, Timestamp, Topology,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -91,7 +92,6 @@ impl RootCauseAnalyzer for Traversal {
             .iter()
             .map(|suspect| weigh(&config.magnitude, &config.prepare, &prepared, suspect))
             .collect();
-        let graph = Graph::new(context.topology, &prepared);
         let abnormal: Vec<bool> = weights.iter().map(|weight| weight.abnormal).collect();
         let mut heads = prepared.symptom_suspects();
         if heads.is_empty() {
@@ -101,7 +101,7 @@ impl RootCauseAnalyzer for Traversal {
             suspects.iter().enumerate().filter_map(|(i, s)| Some((s.node?, i))).collect();
         let below = |i: usize| -> Vec<usize> {
             let nodes =
-                suspects[i].node.map(|n| graph.topology().neighbours(n, Depends::Dependencies));
+                suspects[i].node.map(|n| context.topology.neighbours(n, Depends::Dependencies));
             let near = nodes.unwrap_or_default().into_iter();
             near.filter_map(|node| index.get(&node).copied()).filter(|&b| abnormal[b]).collect()
         };
@@ -142,27 +142,34 @@ fn walk(heads: &[usize], n: usize, below: impl Fn(usize) -> Vec<usize>) -> Vec<M
     let mut met = vec![Met::Never; n];
     let mut queue: VecDeque<usize> = heads.iter().copied().collect();
     let mut seen: BTreeSet<usize> = heads.iter().copied().collect();
+    let mut ways: Vec<(usize, Vec<usize>)> = vec![];
     while let Some(at) = queue.pop_front() {
         let deeper: Vec<usize> = below(at).into_iter().filter(|&b| b != at).collect();
-        let returns = |b: usize| reaches(b, at, &below);
-        let onward = deeper.iter().any(|&b| !returns(b));
-        met[at] = if onward { Met::OnTheWay } else { Met::AtTheEnd };
-        queue.extend(deeper.into_iter().filter(|&b| seen.insert(b)));
+        queue.extend(deeper.iter().copied().filter(|&b| seen.insert(b)));
+        ways.push((at, deeper));
+    }
+    let cycles = cycles(n, &ways);
+    for (at, deeper) in &ways {
+        let onward = deeper.iter().any(|&b| cycles[b] != cycles[*at]);
+        met[*at] = if onward { Met::OnTheWay } else { Met::AtTheEnd };
     }
     met
 }
 
-/// Whether a way leads from one to the other.
-fn reaches(from: usize, to: usize, below: &impl Fn(usize) -> Vec<usize>) -> bool {
-    let mut seen = BTreeSet::from([from]);
-    let mut stack = vec![from];
-    while let Some(at) = stack.pop() {
-        if at == to {
-            return true;
-        }
-        stack.extend(below(at).into_iter().filter(|&b| seen.insert(b)));
+/// The same number for all that reach each other by the ways that were walked.
+fn cycles(n: usize, ways: &[(usize, Vec<usize>)]) -> Vec<Option<usize>> {
+    let mut walked = Topology::new();
+    let node = |topology: &mut Topology, i: usize| {
+        topology.upsert_node(&i.to_string(), NodeKind::Service, Timestamp::EPOCH)
+    };
+    let nodes: Vec<NodeId> = (0..n).map(|i| node(&mut walked, i)).collect();
+    for (from, to) in ways.iter().flat_map(|(from, to)| to.iter().map(|to| (*from, *to))) {
+        let edge = Edge::new(EdgeKind::Calls, "walked", Timestamp::EPOCH);
+        // Neither a loop nor an unknown node: nothing that could be refused.
+        let _ = walked.upsert_edge(nodes[from], nodes[to], edge);
     }
-    false
+    let components = walked.components();
+    nodes.iter().map(|node| components.of(*node)).collect()
 }
 
 #[cfg(test)]
@@ -175,6 +182,13 @@ mod tests {
         let edges = [vec![1, 3], vec![2], vec![], vec![], vec![]];
         let met = walk(&[0], 5, |i| edges[i].clone());
         assert_eq!(met, [Met::OnTheWay, Met::OnTheWay, Met::AtTheEnd, Met::AtTheEnd, Met::Never]);
+    }
+
+    #[test]
+    fn a_long_chain_of_mutual_calls_is_walked_at_once() {
+        let n = 20_000;
+        let below = |i: usize| [i.wrapping_sub(1), i + 1].into_iter().filter(|&j| j < n).collect();
+        assert_eq!(walk(&[0], n, below), vec![Met::AtTheEnd; n]);
     }
 
     #[test]
