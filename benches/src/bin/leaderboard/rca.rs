@@ -24,15 +24,15 @@ use crate::stopwatch::wall_seconds;
 
 pub(crate) const AREA: Area = Area {
     name: "rca",
-    usage: "--data DIR [--method ID,...|all] [--delay SECONDS] [--shuffle-graph SEED] [--quiet N] [--misses] \
+    usage: "--data DIR [--method ID ...|all] [--delay SECONDS] [--shuffle-graph SEED] [--quiet N] [--misses] \
             [--config JSON] [--plot FILE] [--json FILE] [--rankings FILE] [--foreign FILE]",
     about: "Root cause analysis over labelled incidents: who is blamed, and how surely.
 
 Reads every cases.csv below DIR with its csv.gz files and common/ (normal periods, call graphs).
-Root columns are optional: without them cases are ranked and no quality is printed. Failures and
-abstentions with an empty list count as misses; x-db counts as x.
+Root columns are optional: without them cases are ranked and no quality is printed. Failures, cases
+that cannot be read among them, and abstentions with an empty list count as misses; x-db counts as x.
 
-  --method ID,...       default, bayes, robust, hypothesis, traversal, rcd, page_rank, random_walk,
+  --method ID ...       default, bayes, robust, hypothesis, traversal, rcd, page_rank, random_walk,
                         baro, n_sigma, correlation; all of them if not given
   --quiet N             also ranks N stretches of normal time per set, in which nothing should be
                         blamed: `quiet` is the share on which the unknown leads; 40 if not given
@@ -42,7 +42,8 @@ abstentions with an empty list count as misses; x-db counts as x.
   --plot FILE           draws how often the first candidate was right against what was claimed (SVG)
   --misses              prints every case whose root is not first
   --rankings FILE       writes set,case,method,rank,service,metric,score,probability, so that anyone
-                        can recompute the figures; --foreign FILE adds the rows of other tools",
+                        can recompute the figures, and one line with an empty service where a method
+                        abstains or fails; --foreign FILE adds the rows of other tools in that form",
     unattended: true,
     run,
 };
@@ -51,7 +52,7 @@ const BOOTSTRAP: (f64, usize, u64) = (0.95, 10_000, 2_026);
 
 struct Options {
     methods: Vec<String>,
-    delay: f64,
+    delay: Duration,
     shuffle: Option<u64>,
     misses: bool,
     quiet: usize,
@@ -62,47 +63,39 @@ fn run(mut args: Args) -> Result<()> {
     let data = args.value("--data")?.ok_or("--data DIR is needed")?;
     let (json, rankings) = (args.value("--json")?, args.value("--rankings")?);
     let (foreign, plot) = (args.value("--foreign")?, args.value("--plot")?);
-    let number = |text: Option<String>| text.map(|t| t.parse::<f64>()).transpose();
+    let delay = args.value("--delay")?.map_or(Ok(0.0), |t| t.parse::<f64>())?;
+    let delay = Duration::try_from_secs_f64(delay)
+        .map_err(|error| format!("--delay must be seconds from 0 on, got {delay}: {error}"))?;
     let mut options = Options {
         methods: args.list("--method")?,
-        delay: number(args.value("--delay")?)?.unwrap_or(0.0),
+        delay,
         shuffle: args.value("--shuffle-graph")?.map(|t| t.parse()).transpose()?,
         misses: args.flag("--misses"),
         quiet: args.value("--quiet")?.map_or(Ok(40), |t| t.parse())?,
         config: args.value("--config")?.map_or(Ok(DefaultConfig::default()), |t| overridden(&t))?,
     };
+    // `--method default robust`: the words behind the first are methods too.
+    options.methods.extend(args.positional());
     args.finish()?;
     if options.methods.is_empty() || options.methods.iter().any(|m| m == "all") {
         options.methods = METHODS.iter().map(|(id, _)| (*id).to_owned()).collect();
     }
 
+    let methods: Vec<_> =
+        options.methods.iter().map(|id| method(id, &options.config)).collect::<Result<_>>()?;
     let listed = rca_data::list(Path::new(&data))?;
-    let mut rows = vec![];
-    let mut facts = vec![];
-    let mut quiet = Quiet::default();
-    let of_set = |set: &str| listed.iter().filter(|case| case.set == set).count().max(1);
-    let mut cache = Cache::default();
-    // In pieces: a case of 700 metrics is some megabytes.
-    for chunk in listed.chunks(16) {
-        let mut loaded = vec![];
-        for case in chunk {
-            let mut case = case.load(&mut cache)?;
-            disturb(&mut case, &options)?;
-            loaded.push(case);
-        }
-        for case in &loaded {
-            facts.push(Facts::of(case));
-        }
-        for id in &options.methods {
-            let method = method(id, &options.config)?;
-            for case in &loaded {
-                quiet.add(&*method, case, options.quiet.div_ceil(of_set(&case.set)));
-            }
-            rows.extend(loaded.par_iter().map(|case| judge(&*method, case)).collect::<Vec<_>>());
-        }
-    }
+    let (facts, mut rows, quiet) = judge_all(&listed, &methods, &options)?;
     if let Some(path) = &foreign {
-        rows.extend(read_foreign(path)?);
+        let mut foreign = read_foreign(path)?;
+        let before = foreign.len();
+        foreign.retain(|said| facts.iter().any(|facts| facts.key == said.key));
+        if foreign.len() < before {
+            eprintln!("{path}: {} rankings of cases that are not here", before - foreign.len());
+        }
+        for said in foreign.iter_mut().filter(|said| options.methods.contains(&said.method)) {
+            said.method.push_str("-foreign");
+        }
+        rows.extend(foreign);
     }
     if let Some(path) = &rankings {
         write_rankings(path, &rows)?;
@@ -119,6 +112,45 @@ fn run(mut args: Args) -> Result<()> {
         std::fs::write(&path, serde_json::to_string_pretty(&to_json(&report, &options))?)?;
     }
     Ok(())
+}
+
+/// Every case judged by every method, and stretches of normal time as well. A case that cannot be read
+/// is a miss for all of them.
+fn judge_all(
+    listed: &[rca_data::Listed],
+    methods: &[Box<dyn RootCauseAnalyzer>],
+    options: &Options,
+) -> Result<(Vec<Facts>, Vec<Said>, Quiet)> {
+    let mut rows = vec![];
+    let mut facts = vec![];
+    let mut quiet = Quiet::default();
+    let of_set = |set: &str| listed.iter().filter(|case| case.set == set).count().max(1);
+    let mut cache = Cache::default();
+    // In pieces: a case of 700 metrics is some megabytes.
+    for chunk in listed.chunks(16) {
+        let mut loaded = vec![];
+        for case in chunk {
+            match case.load(&mut cache) {
+                Ok(mut case) => {
+                    disturb(&mut case, options)?;
+                    facts.push(Facts::of(&case));
+                    loaded.push(case);
+                }
+                Err(error) => {
+                    eprintln!("{}/{} counts as missed: {error}", case.set, case.name());
+                    facts.push(Facts::unread(case));
+                    rows.extend(methods.iter().map(|method| Said::failed(&**method, case)));
+                }
+            }
+        }
+        for method in methods {
+            for case in &loaded {
+                quiet.add(&**method, case, options.quiet.div_ceil(of_set(&case.set)));
+            }
+            rows.extend(loaded.par_iter().map(|case| judge(&**method, case)).collect::<Vec<_>>());
+        }
+    }
+    Ok((facts, rows, quiet))
 }
 
 type Build = fn(&DefaultConfig) -> Result<Box<dyn RootCauseAnalyzer>>;
@@ -171,7 +203,7 @@ fn method(id: &str, config: &DefaultConfig) -> Result<Box<dyn RootCauseAnalyzer>
 }
 
 fn disturb(case: &mut Labelled, options: &Options) -> Result<()> {
-    case.case.began += Duration::from_secs_f64(options.delay.max(0.0));
+    case.case.began += options.delay;
     if let Some(seed) = options.shuffle {
         let mut document = TopologyDocument::from(&case.case.topology);
         let mut names: Vec<String> = document.nodes.iter().map(|n| n.name.clone()).collect();
@@ -220,6 +252,19 @@ impl Facts {
             has_graph: case.case.has_graph(),
         }
     }
+
+    /// Of a case whose files could not be read: nobody can know how many services it has.
+    fn unread(case: &rca_data::Listed) -> Facts {
+        Facts {
+            key: (case.set.clone(), case.name().to_owned()),
+            group: case.group(),
+            root_service: case.root_service(),
+            root_metric: case.root_metric(),
+            services: 0,
+            metrics: 0,
+            has_graph: case.has_graph(),
+        }
+    }
 }
 
 /// A database is counted with its service, as in the published tables.
@@ -236,6 +281,19 @@ struct Said {
     unknown: Option<f64>,
     failed: bool,
     seconds: Option<f64>,
+}
+
+impl Said {
+    fn failed(method: &dyn RootCauseAnalyzer, case: &rca_data::Listed) -> Said {
+        Said {
+            key: (case.set.clone(), case.name().to_owned()),
+            method: method.id().to_owned(),
+            lines: vec![],
+            unknown: None,
+            failed: true,
+            seconds: None,
+        }
+    }
 }
 
 fn judge(method: &dyn RootCauseAnalyzer, labelled: &Labelled) -> Said {
@@ -509,7 +567,7 @@ fn row(
         .zip(judged)
         .filter_map(|(s, j)| Some((s.lines.first()?.3, j.ac_at_k(1) == 1.0)))
         .collect();
-    let calibrated = present().all(|s| s.unknown.is_some()) && level == "service";
+    let calibrated = present().all(|s| s.unknown.is_some() || s.failed) && level == "service";
     let mean_claim = claims.iter().map(|c| c.0).sum::<f64>() / claims.len().max(1) as f64;
     Row {
         set: set.to_owned(),
@@ -524,7 +582,8 @@ fn row(
         chance: (1..=5).map(|k| chance_ac_at_k(sizes, k)).sum::<f64>() / 5.0,
         seconds: (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64),
         abstained: calibrated.then(|| {
-            let leads = |s: &&&Said| s.unknown >= s.lines.first().map(|line| line.3);
+            let leads =
+                |s: &&&Said| s.unknown.is_some() && s.unknown >= s.lines.first().map(|line| line.3);
             present().filter(leads).count() as f64 / judged.len() as f64
         }),
         quiet: None,
@@ -534,8 +593,8 @@ fn row(
 }
 
 fn print(report: &Report, options: &Options) {
-    if options.delay > 0.0 {
-        println!("fault times given {} s late", options.delay);
+    if !options.delay.is_zero() {
+        println!("fault times given {} s late", options.delay.as_secs_f64());
     }
     if let Some(seed) = options.shuffle {
         println!("node names of every graph dealt anew, seed {seed}");
@@ -652,7 +711,7 @@ fn to_json(report: &Report, options: &Options) -> serde_json::Value {
         })
         .collect();
     json!({
-        "area": "rca", "delay_s": options.delay, "shuffle_graph": options.shuffle,
+        "area": "rca", "delay_s": options.delay.as_secs_f64(), "shuffle_graph": options.shuffle,
         "rows": rows, "versus": report.versus,
         "temperatures": report.temperatures.iter().map(|(method, t, n)| {
             json!({"method": method, "relative_temperature": t, "cases": n})
@@ -660,7 +719,7 @@ fn to_json(report: &Report, options: &Options) -> serde_json::Value {
     })
 }
 
-/// At least the top ten of each case, and one line with an empty service where there is none.
+/// Everything that was said of each case, and one line with an empty service where that is nothing.
 fn write_rankings(path: &str, said: &[Said]) -> Result<()> {
     let mut out = csv::Writer::from_path(path)?;
     out.write_record([
@@ -690,8 +749,7 @@ fn write_rankings(path: &str, said: &[Said]) -> Result<()> {
         if said.lines.is_empty() {
             write(1, "", "", 0.0, said.unknown.unwrap_or(f64::NAN))?;
         }
-        for (index, (service, metric, score, probability)) in said.lines.iter().take(30).enumerate()
-        {
+        for (index, (service, metric, score, probability)) in said.lines.iter().enumerate() {
             write(index + 1, service, metric, *score, *probability)?;
         }
     }
@@ -733,4 +791,54 @@ fn read_foreign(path: &str) -> Result<Vec<Said>> {
         }
     });
     Ok(said.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+
+    #[test]
+    fn a_case_that_cannot_be_read_is_a_miss_and_has_a_line() {
+        let root = std::env::temp_dir().join(format!("aiops-unread-{}", std::process::id()));
+        let folder = root.join("set/open");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let cases = "case,inject_time,root_service\ngood,300,db\ngone,300,db\ncut,300,api\n";
+        std::fs::write(folder.join("cases.csv"), cases).expect("written");
+        let level = |t: usize, rise: usize| (t * 7_919) % 13 + if t < 300 { 0 } else { rise };
+        let rows = (0..400).map(|t| format!("{t},{},{}\n", level(t, 90), level(t, 20)));
+        let text = format!("time,db|cpu,api|cpu\n{}", rows.collect::<String>());
+        let mut gz = GzEncoder::new(vec![], Compression::fast());
+        gz.write_all(text.as_bytes()).expect("compressed");
+        let bytes = gz.finish().expect("compressed");
+        std::fs::write(folder.join("good.csv.gz"), &bytes).expect("written");
+        std::fs::write(folder.join("cut.csv.gz"), &bytes[..bytes.len() / 2]).expect("written");
+
+        let config = DefaultConfig::default();
+        let methods = [method("default", &config).expect("known")];
+        let options = Options {
+            methods: vec!["default".into()],
+            delay: Duration::ZERO,
+            shuffle: None,
+            misses: false,
+            quiet: 0,
+            config,
+        };
+        let listed = rca_data::list(&root).expect("lists");
+        let (facts, said, quiet) = judge_all(&listed, &methods, &options).expect("judges");
+        let report = report(&facts, &said, &quiet);
+        let row = &report.rows[0];
+        assert_eq!((row.cases, row.failed), (3, 2));
+        assert!((row.ac[0] - 1.0 / 3.0).abs() < 1e-12, "{}", row.ac[0]);
+        let file = root.join("rankings.csv");
+        write_rankings(&file.to_string_lossy(), &said).expect("written");
+        let written = std::fs::read_to_string(&file).expect("reads");
+        let foreign = read_foreign(&file.to_string_lossy()).expect("reads again");
+        std::fs::remove_dir_all(&root).expect("cleans up");
+        let lines = |start: &str| written.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!(lines("set,good,default,1,db,cpu,"), 1, "{written}");
+        assert_eq!((lines("set,gone,default,1,,,"), lines("set,cut,default,1,,,")), (1, 1));
+        assert_eq!(foreign.len(), 3, "what one run writes another can read");
+    }
 }

@@ -99,7 +99,10 @@ pub(crate) struct Listed {
 /// Every case below `root`, in the order of paths and lines.
 pub(crate) fn list(root: &Path) -> Result<Vec<Listed>> {
     let mut found = vec![];
-    let mut folders = vec![root.to_path_buf()];
+    // Resolved, because `common` lies beside a folder that may have been given as `.`.
+    let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
+    let mut names = BTreeSet::new();
+    let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         let entries =
             std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -110,16 +113,24 @@ pub(crate) fn list(root: &Path) -> Result<Vec<Listed>> {
         if !file.is_file() {
             continue;
         }
-        let set = folder.canonicalize()?;
-        let set = set.parent().and_then(Path::file_name).unwrap_or_default();
+        let set = folder.parent().and_then(Path::file_name).unwrap_or_default();
         let set = set.to_string_lossy().into_owned();
         let mut reader = csv::Reader::from_path(&file)?;
         let header = reader.headers()?.clone();
+        let at = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        if !header.iter().any(|name| name == "case") {
+            return Err(at(&"no column case").into());
+        }
         for record in reader.records() {
-            let record = record?;
+            let record = record.map_err(|error| at(&error))?;
             let fields = header.iter().zip(record.iter());
             let fields = fields.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-            found.push(Listed { set: set.clone(), folder: folder.clone(), fields });
+            let case = Listed { set: set.clone(), folder: folder.clone(), fields };
+            if !names.insert((set.clone(), case.name().to_owned())) {
+                let twice = format!("a second case {:?} of the set {set}", case.name());
+                return Err(at(&twice).into());
+            }
+            found.push(case);
         }
     }
     if found.is_empty() {
@@ -138,14 +149,42 @@ impl Listed {
         self.field(&["case"]).unwrap_or_default()
     }
 
+    pub(crate) fn root_service(&self) -> Option<String> {
+        self.field(&["root_service", "root_node"]).map(str::to_owned)
+    }
+
+    pub(crate) fn root_metric(&self) -> Option<String> {
+        self.field(&["root_metric"]).map(str::to_owned)
+    }
+
+    /// The part of the set that it is reported with.
+    pub(crate) fn group(&self) -> String {
+        match (self.field(&["app", "scenario"]), self.field(&["target_metric"])) {
+            (Some(part), Some(metric)) => format!("{part}/{metric}"),
+            (Some(part), None) => part.to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// The folder with normal periods and call graphs, and which of them are those of this case.
+    fn common(&self) -> (PathBuf, Option<&str>) {
+        let common = self.folder.parent().unwrap_or(&self.folder).join("common");
+        (common, self.field(&["day", "scenario"]))
+    }
+
+    pub(crate) fn has_graph(&self) -> bool {
+        let (common, key) = self.common();
+        key.is_some_and(|key| common.join(format!("{key}.calls.csv")).is_file())
+    }
+
     /// Reads the files of the case. `cache` keeps the normal periods, which many cases share.
     pub(crate) fn load(&self, cache: &mut Cache) -> Result<Labelled> {
         let name = self.name();
         let began = self.field(&["inject_time", "target_time"]);
-        let began: f64 = began.ok_or_else(|| format!("{name}: no time"))?.trim().parse()?;
+        let began = began.ok_or("neither inject_time nor target_time")?;
+        let began: f64 = began.trim().parse().map_err(|_| format!("begins at {began:?}"))?;
         let table = Table::read(&self.folder.join(format!("{name}.csv.gz")))?;
-        let key = self.field(&["day", "scenario"]);
-        let common = self.folder.parent().unwrap_or(&self.folder).join("common");
+        let (common, key) = self.common();
         let shared = key.map(|key| cache.shared(&common, key)).transpose()?.unwrap_or_default();
 
         let stat = self.field(&["target_stat"]);
@@ -154,15 +193,21 @@ impl Listed {
         let columns: Vec<Column> = columns.into_iter().filter(|c| c.is_of(stat)).collect();
         let keys: Vec<SeriesKey> = columns.iter().map(Column::key).collect();
         let step = table.step()?;
-        let start = table.times.first().copied().unwrap_or_default();
-        let last = table.times.last().copied().unwrap_or_default();
-        let n_steps = ((last - start) / step).round() as usize + 1;
+        let start = table.times.iter().copied().fold(f64::INFINITY, f64::min);
+        let last = table.times.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let steps = ((last - start) / step).round();
+        // A time of a thousand years later is a wrong time, not a long gap.
+        let limit = 100.0 * table.times.len() as f64 + 10_000.0;
+        if !(began.is_finite() && steps < limit) {
+            return Err(format!("from {start} to {last} by {step} s, began {began}").into());
+        }
+        let n_steps = steps as usize + 1;
         let to_time = |seconds: f64| Timestamp::from_millis((seconds * 1e3).round() as i64);
-        let step_s = Duration::from_secs_f64(step);
+        let step_s = Duration::try_from_secs_f64(step)?;
         let mut window = Frame::gaps(keys.clone(), to_time(start), step_s, n_steps)?;
         for (row, column) in columns.iter().enumerate() {
             let values = table.column(&column.header);
-            for (time, value) in table.times.iter().zip(values) {
+            for (time, value) in table.times.iter().zip(values).filter(|(t, _)| t.is_finite()) {
                 let at = (((time - start) / step).round() as usize).min(n_steps - 1);
                 window.row_mut(row)[at] = *value * column.unit;
             }
@@ -185,17 +230,12 @@ impl Listed {
                 .position(|c| c.service == node && c.metric == metric && c.seen_by.is_none()),
             _ => None,
         };
-        let group = match (self.field(&["app", "scenario"]), self.field(&["target_metric"])) {
-            (Some(part), Some(metric)) => format!("{part}/{metric}"),
-            (Some(part), None) => part.to_owned(),
-            _ => String::new(),
-        };
         Ok(Labelled {
             set: self.set.clone(),
-            group,
+            group: self.group(),
             name: name.to_owned(),
-            root_service: self.field(&["root_service", "root_node"]).map(str::to_owned),
-            root_metric: self.field(&["root_metric"]).map(str::to_owned),
+            root_service: self.root_service(),
+            root_metric: self.root_metric(),
             case: Case {
                 window,
                 metrics: columns.iter().map(Column::info).collect(),
@@ -392,6 +432,9 @@ impl Table {
         let mut gaps: Vec<f64> =
             self.times.windows(2).map(|w| w[1] - w[0]).filter(|gap| *gap > 0.0).collect();
         gaps.sort_by(f64::total_cmp);
-        gaps.get(gaps.len() / 2).copied().ok_or_else(|| "fewer than two rows".into())
+        gaps.get(gaps.len() / 2)
+            .copied()
+            .filter(|gap| gap.is_finite())
+            .ok_or_else(|| "fewer than two rows".into())
     }
 }
