@@ -11,6 +11,8 @@ mod topology;
 use aiops_detect::Verdict;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub use topology::drawing as topology_drawing;
+
 use crate::story::{IncidentStory, Story};
 use crate::words;
 
@@ -60,7 +62,7 @@ fn about(story: &Story, incident: &IncidentStory, judge: &dyn Fn(usize) -> Vec<V
             div.columns {
                 (sections::causes(incident))
                 figure.map {
-                    (topology::drawing(story, incident))
+                    (topology_drawing(&story.topology, &incident.incident.services, incident.ranking()))
                     figcaption { "Arrows point from a service to what it depends on. Shaded services had alerts; the bar is the probability that the cause lies there." }
                 }
             }

@@ -1,12 +1,11 @@
 //! Who depends on whom, callers above what they call, with the ranked causes marked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aiops_core::{Depends, NodeId, NodeKind, Topology};
+use aiops_core::{Depends, NodeId, NodeKind, Ranking, Topology};
 use maud::{Markup, html};
 
 use super::chart::one;
-use crate::story::{IncidentStory, Story};
 use crate::words;
 
 const NODE_WIDTH: f64 = 128.0;
@@ -42,10 +41,13 @@ fn layers(topology: &Topology) -> BTreeMap<NodeId, usize> {
     layers
 }
 
-/// The drawing.
-pub(super) fn drawing(story: &Story, incident: &IncidentStory) -> Markup {
-    let topology = &story.topology;
-    let services = &incident.incident.services;
+/// The drawing, as inline SVG of the class `topology`: `services` are those of the incident, and the causes of
+/// `ranking` are marked with rank and probability.
+pub fn drawing(
+    topology: &Topology,
+    services: &BTreeSet<String>,
+    ranking: Option<&Ranking>,
+) -> Markup {
     let is_drawn = |name: &str| topology.len() <= MOST || services.contains(name);
     let layers = layers(topology);
     let mut rows: BTreeMap<usize, Vec<(NodeId, &str, NodeKind)>> = BTreeMap::new();
@@ -64,7 +66,7 @@ pub(super) fn drawing(story: &Story, incident: &IncidentStory) -> Markup {
             place.insert(*id, (x, 12.0 + index as f64 * (NODE_HEIGHT + GAP_Y) + NODE_HEIGHT / 2.0));
         }
     }
-    let suspicion = suspicion(incident);
+    let suspicion = suspicion(ranking);
     html! {
         svg.topology viewBox=(format!("0 0 {width} {height}")) role="img"
             aria-label="Topology: arrows point from a service to what it depends on" style=(format!("max-width:{width}px")) {
@@ -95,9 +97,9 @@ pub(super) fn drawing(story: &Story, incident: &IncidentStory) -> Markup {
 }
 
 /// The best rank of each service and the probability of all candidates at it together.
-fn suspicion(incident: &IncidentStory) -> BTreeMap<&str, (usize, f64)> {
+fn suspicion(ranking: Option<&Ranking>) -> BTreeMap<&str, (usize, f64)> {
     let mut found: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
-    let candidates = incident.ranking().map(|r| r.candidates.as_slice()).unwrap_or_default();
+    let candidates = ranking.map(|r| r.candidates.as_slice()).unwrap_or_default();
     for (index, candidate) in candidates.iter().enumerate() {
         if let Some(service) = candidate.cause.service() {
             let entry = found.entry(service).or_insert((index + 1, 0.0));

@@ -1,6 +1,7 @@
 //! The pages: readable on a phone, in the dark, and with a keyboard; nothing comes from elsewhere.
 
 use aiops_core::{Incident, IncidentId, IncidentState, Outcome, Said, Severity, Timestamp};
+use aiops_pipeline::report::topology_drawing;
 use aiops_pipeline::words;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -33,6 +34,14 @@ line.onset { stroke: var(--mark); stroke-dasharray: 3 3; }
 button { font: inherit; padding: .4rem .8rem; margin: .2rem .4rem .2rem 0; border-radius: .4rem;
          border: 1px solid var(--line); background: none; color: inherit; cursor: pointer; }
 input { font: inherit; padding: .4rem; width: 100%; max-width: 24rem; box-sizing: border-box; }
+svg.topology { height: auto; } .topology text { fill: currentColor; font-size: 12px; }
+.topology .edge { stroke: var(--dim); } .topology .edge.other { stroke-dasharray: 3 4; }
+.topology marker path { fill: var(--dim); stroke: none; }
+.topology .node rect { fill: none; stroke: var(--dim); } .topology .node.hit rect { stroke: currentColor; }
+.topology .node rect.fill { fill: var(--dim); stroke: none; }
+.topology .node.first rect { stroke: var(--mark); stroke-width: 2.4; }
+.topology .node.first rect.fill { fill: var(--mark); stroke: none; }
+.topology .name { font-weight: 600; } .topology .note { font-size: 11px; fill: var(--dim); }
 nav a { margin-right: 1rem; } code { font-size: .9em; } .good { color: var(--good); }
 summary { cursor: pointer; } .go { border-color: var(--good); } .no { border-color: var(--mark); }
 ";
@@ -148,6 +157,7 @@ pub(super) fn incident(
         p.dim { (severity(incident.severity)) ", " (state(&incident)) ", began " (ago(incident.onset, now)) }
         (causes(stages, &incident, form_key)?)
         (remedy)
+        (neighbours(stages, &incident))
         (charts(stages, &incident, now)?)
         (changes(stages, &incident))
         (similar(stages, id))
@@ -190,6 +200,21 @@ fn causes(stages: &Stages, incident: &Incident, form_key: Option<&str>) -> Resul
             }
         }
     })
+}
+
+/// Who depends on whom, with the causes marked.
+fn neighbours(stages: &Stages, incident: &Incident) -> Markup {
+    let topology = stages.topology();
+    let ranking = stages.ranked(incident.id).map(|ranked| &ranked.ranking);
+    html! {
+        @if !topology.is_empty() {
+            h2 { "Where" }
+            figure {
+                (topology_drawing(topology, &incident.services, ranking))
+                figcaption.dim { "Arrows point to what is depended on; the bar is the probability." }
+            }
+        }
+    }
 }
 
 fn charts(stages: &Stages, incident: &Incident, now: Timestamp) -> Result<Markup> {
