@@ -16,7 +16,7 @@ use crate::gates::{GateReport, Passage};
 use crate::journal::{BookChange, Commit, CommitError, Draft, Loaded, Pending, StoredPage};
 use crate::machine::{Do, Event, NoticeKind, Run, State, Transition};
 use crate::notify::Message;
-use crate::plan::RunId;
+use crate::plan::{Plan, RunId};
 use crate::timer::WaitFor;
 
 /// How an effect ended: with an event to record, or with news from the store.
@@ -101,12 +101,10 @@ impl Engine {
                 let Some(last) = page.last() else { return Ok(found) };
                 after = Some(*last);
                 for run in page {
-                    let loaded = journal.load(run)?;
-                    let free = loaded
-                        .owner
-                        .as_ref()
-                        .is_none_or(|owner| owner.incarnation == mine || owner.until <= now);
-                    let goes_on = !matches!(loaded.run.due(), Do::Nothing | Do::AwaitPerson);
+                    let (owner, due) = journal.standing(run)?;
+                    let free =
+                        owner.is_none_or(|owner| owner.incarnation == mine || owner.until <= now);
+                    let goes_on = !matches!(due, Do::Nothing | Do::AwaitPerson);
                     if free && goes_on {
                         found.push(run);
                     }
@@ -387,7 +385,7 @@ impl Engine {
     async fn ask(&self, run: &Run) -> Result<()> {
         let Some(question) = run.question.clone() else { return Ok(()) };
         let gates = self.check_gates(&run.plan).await?;
-        let request = Request { plan: run.plan.clone(), question, gates };
+        let request = Request { plan: Plan::clone(&run.plan), question, gates };
         for approver in &self.0.approvers {
             let (engine, approver, request) = (self.clone(), approver.clone(), request.clone());
             tokio::spawn(async move {

@@ -353,6 +353,10 @@ impl Engine {
     /// The incident already has an active run, an executor is missing, the engine is shutting down,
     /// or the store failed.
     pub async fn submit(&self, plan: Plan) -> Result<RunId> {
+        self.begin(Arc::new(plan)).await
+    }
+
+    async fn begin(&self, plan: Arc<Plan>) -> Result<RunId> {
         if self.phase() >= Phase::Closing {
             return Err(Error::ShuttingDown);
         }
@@ -369,7 +373,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::submit`] and [`Engine::drive`].
     pub async fn execute(&self, plan: Plan) -> Result<Run> {
-        let id = self.submit(plan).await?;
+        let plan = Arc::new(plan); // held until it is driven, so that it need not be read again
+        let id = self.begin(plan.clone()).await?;
         self.drive(id).await
     }
 

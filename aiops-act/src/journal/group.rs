@@ -408,3 +408,144 @@ fn again(error: &StoreError) -> StoreError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::PAUSE;
+    use super::*;
+    use crate::audit;
+    use aiops_core::MemoryStore;
+    use serde_json::json;
+
+    type Received = oneshot::Receiver<Outcome>;
+
+    fn waiting(
+        write: impl FnMut(&mut Draft<'_>) -> Result<(), CommitError> + Send + 'static,
+    ) -> (Waiting, Received) {
+        let (done, outcome) = oneshot::channel();
+        (Waiting { write: Box::new(write), done }, outcome)
+    }
+
+    /// Writes `key` once it is found at `version`, with an audit record.
+    fn writes(key: &'static str, expects: &'static str, version: Version) -> (Waiting, Received) {
+        waiting(move |draft| {
+            draft.audit(Timestamp::EPOCH, None, key, json!({}))?;
+            draft.expect(expects, version);
+            draft.put(key, &1);
+            Ok(())
+        })
+    }
+
+    fn words(store: &MemoryStore) -> Vec<String> {
+        let log = store.read_log(AUDIT_LOG.as_bytes(), 0, 100).unwrap();
+        let records: Vec<AuditRecord> =
+            log.iter().map(|r| super::super::decode("record", &r.record).unwrap()).collect();
+        audit::verify(&records, None).unwrap();
+        records.into_iter().map(|record| record.what).collect()
+    }
+
+    #[test]
+    fn a_write_that_rests_on_another_of_its_group_is_decided_again() {
+        let store = Arc::new(MemoryStore::default());
+        let group = Group::new(store.clone());
+        let ((a, mut a_done), (b, mut b_done)) = (writes("a", "a", 0), writes("b", "a", 0));
+        group.commit(vec![a, b], None);
+        assert!(a_done.try_recv().unwrap().is_ok());
+        assert!(matches!(b_done.try_recv().unwrap(), Err(CommitError::Moved)));
+        assert_eq!(store.get(b"b").unwrap(), None);
+        assert_eq!(words(&store), ["a"]);
+    }
+
+    #[test]
+    fn a_write_that_gives_up_leaves_nothing_in_the_batch_of_the_others() {
+        let store = Arc::new(MemoryStore::default());
+        let group = Group::new(store.clone());
+        let (gives_up, mut given_up) = waiting(|draft| {
+            draft.audit(Timestamp::EPOCH, None, "gives up", json!({}))?;
+            draft.put("x", &1);
+            draft.change_book(|book| book.fence = 77)?;
+            Err(CommitError::BookMoved)
+        });
+        let (b, mut b_done) = writes("b", "b", 0);
+        group.commit(vec![gives_up, b], None);
+        assert!(matches!(given_up.try_recv().unwrap(), Err(CommitError::BookMoved)));
+        assert!(b_done.try_recv().unwrap().is_ok());
+        assert_eq!(store.get(b"x").unwrap(), None);
+        assert_eq!(store.get(BOOK.as_bytes()).unwrap(), None, "nobody changed the book");
+        assert_eq!(words(&store), ["b"]);
+    }
+
+    #[test]
+    fn a_conflict_concerns_the_write_that_expected_something_else_and_no_other() {
+        let store = Arc::new(MemoryStore::default());
+        let group = Group::new(store.clone());
+        let ((a, mut a_done), (b, mut b_done)) = (writes("a", "a", 0), writes("b", "b", 5));
+        group.commit(vec![b, a], None);
+        assert!(matches!(b_done.try_recv().unwrap(), Err(CommitError::Moved)));
+        assert!(a_done.try_recv().unwrap().is_ok());
+        assert_eq!(words(&store), ["a"]);
+    }
+
+    #[test]
+    fn a_group_is_drafted_anew_when_another_engine_wrote_the_audit_or_the_book() {
+        let store = Arc::new(MemoryStore::default());
+        let (ours, theirs) = (Group::new(store.clone()), Group::new(store.clone()));
+        let (first, _) = writes("first", "first", 0);
+        let known = ours.commit(vec![first], None);
+        assert!(known.is_some());
+        let (second, _) = writes("second", "second", 0);
+        theirs.commit(vec![second], None);
+        let (third, mut done) = writes("third", "third", 0);
+        let head = ours.commit(vec![third], known).unwrap().0;
+        assert_eq!(done.try_recv().unwrap().unwrap().head, Some(head));
+        assert_eq!(words(&store), ["first", "second", "third"]);
+
+        // The book moves under a draft that has read it.
+        let mut once = Some(store.clone());
+        let (counts, mut done) = waiting(move |draft| {
+            let fence = draft.book()?.fence;
+            if let Some(store) = once.take() {
+                let mut book = Book::default();
+                book.fence = 10;
+                store.commit(Batch::new().put(BOOK, encode(&book))).unwrap();
+            }
+            draft.change_book(move |book| book.fence = fence + 1)?;
+            Ok(())
+        });
+        ours.commit(vec![counts], None);
+        assert!(done.try_recv().unwrap().is_ok());
+        let (book, _): (Book, _) = read(&*store, BOOK).unwrap().unwrap();
+        assert_eq!(book.fence, 11);
+    }
+
+    #[test]
+    fn a_draft_sees_the_kill_switch() {
+        let store = Arc::new(MemoryStore::default());
+        let group = Group::new(store.clone());
+        assert_eq!(group.draft(None).paused().unwrap(), None);
+        store.commit(Batch::new().put(PAUSE, encode(&json!({"why": "drill"})))).unwrap();
+        assert_eq!(group.draft(None).paused().unwrap(), Some("drill".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_panics_leaves_nobody_waiting_and_the_next_one_leads_again() {
+        let group = Group::new(Arc::new(MemoryStore::default()));
+        let failed = group.write(|_| -> Result<(), CommitError> { panic!("a bug") }).await;
+        assert!(matches!(failed, Err(CommitError::Failed(_))));
+        // One that queued up before the leader was gone fails with it; the one after that leads.
+        let next = async {
+            loop {
+                let written = group.write(|draft| {
+                    draft.put("k", &1);
+                    Ok(7)
+                });
+                match written.await {
+                    Err(CommitError::Failed(_)) => tokio::task::yield_now().await,
+                    written => return written,
+                }
+            }
+        };
+        let next = tokio::time::timeout(std::time::Duration::from_secs(10), next).await;
+        assert_eq!(next.expect("somebody leads").unwrap().0, 7);
+    }
+}

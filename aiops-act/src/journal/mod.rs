@@ -1,6 +1,6 @@
 //! The journal: one commit for each transition, with everything that belongs to it.
 //!
-//! A commit writes the run as it is now, the event, the audit record, the messages and, where the
+//! A commit writes the run as it is now (its plan, which never changes, once), the event, the audit record, the messages and, where the
 //! book changes, the book; all or nothing. It succeeds only if the run and its owner are as they
 //! were read: an engine that has lost a run cannot write to it any more, and so cannot make an
 //! intent durable, and so has no effect.
@@ -11,22 +11,26 @@ mod group;
 mod outbox;
 mod write;
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use aiops_core::{IncidentId, Store, StoreError, Timestamp, Version};
+use aiops_core::{IncidentId, Outcome, Reason, Store, StoreError, Timestamp, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use group::Draft;
 pub(crate) use write::{BookChange, Commit, Tenant};
 
+use crate::approve::{Answer, Question};
 use crate::audit::{AuditRecord, Head};
 use crate::book::Book;
 use crate::error::{Error, Result};
 use crate::escalate::Page;
-use crate::machine::{Event, Run};
+use crate::machine::{Do, Event, Run, State, StepRun};
 use crate::notify::Message;
-use crate::plan::RunId;
+use crate::plan::{Plan, RunId};
+use crate::verify::Progress;
 
 /// Version of everything that is stored.
 const FORMAT: u32 = 1;
@@ -36,11 +40,15 @@ const PAUSE: &str = "act/pause";
 const AUDIT_HEAD: &str = "act/audit/head";
 const AUDIT_LOG: &str = "act/audit";
 const RUNS: &str = "act/run/";
+const PLANS: &str = "act/plan/";
 const OUTBOX: &str = "act/outbox/";
 const PAGES: &str = "act/page/";
 
 fn run_key(run: RunId) -> String {
     format!("{RUNS}{run}")
+}
+fn plan_key(run: RunId) -> String {
+    format!("{PLANS}{run}")
 }
 fn owner_key(run: RunId) -> String {
     format!("act/owner/{run}")
@@ -62,9 +70,75 @@ struct Stored<T> {
     value: T,
 }
 
+/// A run without its plan, which is written once, when the run begins: what changes with every
+/// transition is a fraction of what does not.
 #[derive(Serialize, Deserialize)]
-struct StoredRun {
-    run: Run,
+struct StoredRun<'a> {
+    state: State,
+    #[serde(default)]
+    question: Cow<'a, Option<Question>>,
+    #[serde(default)]
+    answers: Cow<'a, [Answer]>,
+    steps: Cow<'a, [StepRun]>,
+    #[serde(default)]
+    progress: Cow<'a, Progress>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    #[serde(default)]
+    fence: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started_at: Option<Timestamp>,
+    #[serde(default)]
+    because: Cow<'a, [Reason]>,
+    #[serde(default)]
+    revision: u64,
+}
+
+impl<'a> StoredRun<'a> {
+    fn of(run: &'a Run) -> StoredRun<'a> {
+        // In full, so that a field that is added to a run is not forgotten here.
+        let Run {
+            plan: _,
+            state,
+            question,
+            answers,
+            steps,
+            progress,
+            outcome,
+            fence,
+            started_at,
+            because,
+            revision,
+        } = run;
+        StoredRun {
+            state: *state,
+            question: Cow::Borrowed(question),
+            answers: Cow::Borrowed(answers),
+            steps: Cow::Borrowed(steps),
+            progress: Cow::Borrowed(progress),
+            outcome: *outcome,
+            fence: *fence,
+            started_at: *started_at,
+            because: Cow::Borrowed(because),
+            revision: *revision,
+        }
+    }
+
+    fn with(self, plan: Arc<Plan>) -> Run {
+        Run {
+            plan,
+            state: self.state,
+            question: self.question.into_owned(),
+            answers: self.answers.into_owned(),
+            steps: self.steps.into_owned(),
+            progress: self.progress.into_owned(),
+            outcome: self.outcome,
+            fence: self.fence,
+            started_at: self.started_at,
+            because: self.because.into_owned(),
+            revision: self.revision,
+        }
+    }
 }
 
 /// One event as the journal keeps it.
@@ -139,11 +213,36 @@ impl From<Error> for CommitError {
 pub(crate) struct Journal {
     store: Arc<dyn Store>,
     group: group::Group,
+    plans: Plans,
+}
+
+/// The plans of the runs in hand, so that loading a run again does not read and check its document
+/// again. A plan that nobody holds any more is forgotten.
+#[derive(Clone, Default)]
+struct Plans(Arc<Mutex<BTreeMap<RunId, Weak<Plan>>>>);
+
+impl Plans {
+    fn known(&self, run: RunId) -> Option<Arc<Plan>> {
+        self.lock().get(&run)?.upgrade()
+    }
+
+    fn note(&self, plan: &Arc<Plan>) {
+        let mut plans = self.lock();
+        // Swept when it has doubled at most: a constant cost for each plan.
+        if plans.len() >= 64 && plans.len().is_power_of_two() {
+            plans.retain(|_, plan| plan.strong_count() > 0);
+        }
+        plans.insert(plan.run, Arc::downgrade(plan));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Weak<Plan>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Journal {
     pub(crate) fn new(store: Arc<dyn Store>) -> Journal {
-        Journal { group: group::Group::new(store.clone()), store }
+        Journal { group: group::Group::new(store.clone()), store, plans: Plans::default() }
     }
 
     pub(crate) fn now(&self) -> Result<Timestamp> {
@@ -151,13 +250,34 @@ impl Journal {
     }
 
     pub(crate) fn load(&self, run: RunId) -> Result<Loaded> {
-        let stored: Option<(StoredRun, _)> = read(&*self.store, &run_key(run))?;
+        let stored: Option<(StoredRun<'static>, _)> = read(&*self.store, &run_key(run))?;
         let (stored, version) = stored.ok_or(Error::UnknownRun(run))?;
+        let plan = self.plan(run)?;
         let (owner, owner_version) = match read::<Owner>(&*self.store, &owner_key(run))? {
             Some((owner, version)) => (Some(owner), version),
             None => (None, 0),
         };
-        Ok(Loaded { run: stored.run, version, owner, owner_version })
+        Ok(Loaded { run: stored.with(plan), version, owner, owner_version })
+    }
+
+    /// Who drives a run, and what is due in it; its plan is not read for that.
+    pub(crate) fn standing(&self, run: RunId) -> Result<(Option<Owner>, Do)> {
+        let stored: Option<(StoredRun<'static>, _)> = read(&*self.store, &run_key(run))?;
+        let (stored, _) = stored.ok_or(Error::UnknownRun(run))?;
+        let owner = read::<Owner>(&*self.store, &owner_key(run))?.map(|(owner, _)| owner);
+        Ok((owner, stored.state.due(stored.question.as_ref().as_ref())))
+    }
+
+    fn plan(&self, run: RunId) -> Result<Arc<Plan>> {
+        if let Some(plan) = self.plans.known(run) {
+            return Ok(plan);
+        }
+        let key = plan_key(run);
+        let found: Option<(Plan, _)> = read(&*self.store, &key)?;
+        let reason = "the run is there and its plan is not".to_owned();
+        let plan = Arc::new(found.ok_or(Error::Damaged { what: key, reason })?.0);
+        self.plans.note(&plan);
+        Ok(plan)
     }
 
     pub(crate) fn book(&self) -> Result<(Book, Version)> {
@@ -258,4 +378,20 @@ fn busy(tries: usize) -> Error {
         source: format!("others wrote the audit or the book {tries} times in between").into(),
     };
     Error::Store { operation: "committing", source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The next version looks there.
+    #[test]
+    fn everything_has_its_place() {
+        let run: RunId = "00000000000000ab".parse().unwrap();
+        let incident: IncidentId = "00000000000000cd".parse().unwrap();
+        let keys = [run_key(run), plan_key(run), owner_key(run), page_key(run), journal_log(run)];
+        let places = ["run", "plan", "owner", "page", "journal"];
+        assert_eq!(keys, places.map(|place| format!("act/{place}/00000000000000ab")));
+        assert_eq!(incident_key(incident), "act/incident/00000000000000cd");
+    }
 }

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    CommitError, Draft, Journal, Loaded, OUTBOX, Owner, PAUSE, Pending, StoredPage, busy,
-    incident_key, journal_log, owner_key, page_key, read, run_key,
+    CommitError, Draft, Journal, Loaded, OUTBOX, Owner, PAUSE, Pending, StoredPage, StoredRun,
+    busy, incident_key, journal_log, owner_key, page_key, plan_key, read, run_key,
 };
 use crate::audit::Head;
 use crate::book::Book;
@@ -52,11 +52,6 @@ pub(crate) struct Commit {
     pub(crate) at: Timestamp,
 }
 
-#[derive(Serialize)]
-struct StoredRunRef<'a> {
-    run: &'a Run,
-}
-
 /// A `JournalRecord` as it is written.
 #[derive(Serialize)]
 struct JournalRecordRef<'a> {
@@ -89,7 +84,7 @@ impl Commit {
         draft.audit(at, Some(id), self.event.name(), body)?;
         draft.expect(run_key(id), from.version);
         draft.expect(owner_key(id), from.owner_version);
-        draft.put(run_key(id), &StoredRunRef { run });
+        draft.put(run_key(id), &StoredRun::of(run));
         let event = Some(&self.event);
         draft.append(journal_log(id), &JournalRecordRef { at, event, revision: run.revision });
         let mut owner = None;
@@ -193,6 +188,7 @@ impl Journal {
     pub(crate) async fn create(&self, run: Run, tenant: Tenant, at: Timestamp) -> Result<Head> {
         let plan = &run.plan;
         let (id, incident) = (plan.run, plan.incident);
+        self.plans.note(plan);
         let body = json!({
             "by": plan.proposer, "runbook": plan.runbook.id(),
             "document": plan.runbook.hash(), "binding": plan.binding(),
@@ -202,7 +198,8 @@ impl Journal {
             draft.audit(at, Some(id), "proposed", body.clone())?;
             draft.expect(run_key(id), 0);
             draft.expect(incident_key(incident), 0);
-            draft.put(run_key(id), &StoredRunRef { run: &run });
+            draft.put(run_key(id), &StoredRun::of(&run));
+            draft.put(plan_key(id), &*run.plan);
             let owner = tenant.owner(draft)?;
             draft.put(owner_key(id), &owner);
             draft.put(incident_key(incident), &json!({"run": id}));

@@ -30,6 +30,7 @@ mod apply;
 mod undo;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aiops_core::{Outcome, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -52,8 +53,8 @@ pub const MAX_UNKNOWN: u32 = 3;
 /// One execution: the plan, where it stands, and what is known of every step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// What is executed.
-    pub plan: Plan,
+    /// What is executed. It never changes, and all copies of the run share it.
+    pub plan: Arc<Plan>,
     /// Where it stands.
     pub state: State,
     /// What people were asked.
@@ -538,10 +539,33 @@ pub struct Transition {
     pub remarks: Vec<Reason>,
 }
 
+impl State {
+    /// What is to be done next by a run that stands here and asked `question`.
+    pub(crate) fn due(self, question: Option<&Question>) -> Do {
+        match self {
+            State::Proposed | State::Approved => Do::CheckGates,
+            State::Asking => Do::Ask { until: question.map_or(Timestamp::MIN, |q| q.expires_at) },
+            State::Waiting { until }
+            | State::Pausing { until, .. }
+            | State::UndoPausing { until, .. } => Do::Wait { until },
+            State::Baseline => Do::Baseline,
+            State::Preparing { step } => Do::Prepare { step },
+            State::Running { step } => Do::Run { step },
+            State::Unknown { step } => Do::Probe { step },
+            State::Verifying { at } => Do::Measure { at },
+            State::Undoing { step } => Do::Undo { step },
+            State::UndoUnknown { step } => Do::ProbeUndo { step },
+            State::NeedsHuman { .. } => Do::AwaitPerson,
+            State::Ended { .. } => Do::Nothing,
+        }
+    }
+}
+
 impl Run {
     /// A run of `plan` that has not been looked at.
     #[must_use]
-    pub fn new(plan: Plan) -> Run {
+    pub fn new(plan: impl Into<Arc<Plan>>) -> Run {
+        let plan = plan.into();
         let steps = plan.runbook.document().steps.iter().map(|step| StepRun {
             id: step.id.clone(),
             status: StepStatus::Pending,
@@ -574,24 +598,7 @@ impl Run {
     /// What is to be done next.
     #[must_use]
     pub fn due(&self) -> Do {
-        match self.state {
-            State::Proposed | State::Approved => Do::CheckGates,
-            State::Asking => {
-                Do::Ask { until: self.question.as_ref().map_or(Timestamp::MIN, |q| q.expires_at) }
-            }
-            State::Waiting { until }
-            | State::Pausing { until, .. }
-            | State::UndoPausing { until, .. } => Do::Wait { until },
-            State::Baseline => Do::Baseline,
-            State::Preparing { step } => Do::Prepare { step },
-            State::Running { step } => Do::Run { step },
-            State::Unknown { step } => Do::Probe { step },
-            State::Verifying { at } => Do::Measure { at },
-            State::Undoing { step } => Do::Undo { step },
-            State::UndoUnknown { step } => Do::ProbeUndo { step },
-            State::NeedsHuman { .. } => Do::AwaitPerson,
-            State::Ended { .. } => Do::Nothing,
-        }
+        self.state.due(self.question.as_ref())
     }
 
     /// How it ended, if it has.
@@ -651,7 +658,7 @@ impl Run {
     ) -> Option<Approved<Plan>> {
         let at = self.started_at.unwrap_or(now);
         match self.ruling(policy, earned, at)?.ruling {
-            Ruling::Approved(approval) => self.plan.clone().approve(&approval, at).ok(),
+            Ruling::Approved(approval) => Plan::clone(&self.plan).approve(&approval, at).ok(),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! Answers that must not count.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aiops_act::canonical::Digest;
@@ -62,16 +63,16 @@ async fn acceptance_06_approval_misuse() {
     let approved = both(&run);
     assert!(approved.approved(&policy, None, at).is_some());
     let mut riskier = approved.clone();
-    riskier.plan.raise_risk(Risk::Irreversible);
+    Arc::make_mut(&mut riskier.plan).raise_risk(Risk::Irreversible);
     assert!(riskier.approved(&policy, None, at).is_none(), "tier");
     let mut edited = approved.clone();
-    edited.plan.params.insert("size".to_owned(), 9.into());
+    Arc::make_mut(&mut edited.plan).params.insert("size".to_owned(), 9.into());
     assert!(edited.approved(&policy, None, at).is_none(), "parameters");
     let mut swapped = approved.clone();
-    swapped.plan.runbook = one_write("one", "approvals: {count: 1}");
+    Arc::make_mut(&mut swapped.plan).runbook = one_write("one", "approvals: {count: 1}");
     assert!(swapped.approved(&policy, None, at).is_none(), "document");
     let mut wider = approved;
-    wider.plan.targets = ["api".to_owned(), "redis".to_owned()]
+    Arc::make_mut(&mut wider.plan).targets = ["api".to_owned(), "redis".to_owned()]
         .into_iter()
         .collect::<std::collections::BTreeSet<_>>()
         .try_into()
@@ -81,7 +82,7 @@ async fn acceptance_06_approval_misuse() {
     // A question that was made by hand, or changed where it is stored, lowers no quorum.
     let unasked = |earned: bool, risk: Risk| {
         let mut run = run.clone();
-        run.plan.risk = risk;
+        Arc::make_mut(&mut run.plan).risk = risk;
         let question = run.question.as_mut().unwrap();
         (question.count, question.earned, question.binding.risk) = (0, earned, risk);
         run.approved(&policy, None, at).is_some()
