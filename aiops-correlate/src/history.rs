@@ -86,6 +86,23 @@ pub(crate) struct Gaps {
     pub(crate) cut: [f64; GAP_EDGES.len() + 1],
 }
 
+/// Times at which a firing may have ended unheard: the first piece is this long where no cadence is
+/// known, later ones double.
+const FIRST_STEP_S: f64 = 60.0;
+const PIECES: usize = 5;
+/// A resend counts as missed when this many intervals have passed. Each may be lost, or late like ends.
+const MISSED_AT: f64 = 1.25;
+const LOST: f64 = 0.02;
+/// Share of senders that stop sending although the firing goes on.
+const STOPPED: f64 = 0.005;
+
+/// Chance that a firing that was sent every `cadence_s` goes on and is silent for `seconds`, when each
+/// resend goes missing with the chance `missed`.
+fn still_going(seconds: f64, cadence_s: f64, missed: f64) -> f64 {
+    let resends = (seconds / cadence_s.max(1.0) - (MISSED_AT - 1.0)).max(0.0).floor();
+    STOPPED + (1.0 - STOPPED) * missed.powf(resends)
+}
+
 /// What is remembered of one series (one fingerprint).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SeriesHistory {
@@ -338,31 +355,56 @@ impl History {
     }
 
     /// ln of how much likelier trouble is than noise to be known to fire for `known_s`, with no end
-    /// heard by `age_s`.
+    /// heard by `age_s`, when its records came every `cadence_s` so far (`None` for a single one).
     ///
     /// Not hearing of an end is not the same as lasting: ends arrive late, and how often they do is
     /// learned. Without that, the few late ends among very many meaningless firings would pass for
-    /// incidents. A firing that should have been sent again by now and was not is probably over.
+    /// incidents. And what goes on is sent again: a firing that came once a minute and was not heard
+    /// for six is over, whatever its end. With S the survival of either kind, G the chance to be
+    /// silent so long while it goes on, and L that of an end to arrive so late,
+    ///
+    /// P = S(age) G(age − known) + Σ (S(tᵢ) − S(tᵢ₊₁)) G(tᵢ − known) L(age − tᵢ)
+    ///
+    /// over a few times tᵢ between `known_s` and `age_s`: it goes on unheard, or ended unheard.
     pub(crate) fn alive_evidence(
         &self,
         kind: u32,
         life: NoiseLife,
         known_s: f64,
         age_s: f64,
+        cadence_s: Option<f64>,
     ) -> f64 {
         if age_s <= 0.0 {
             return 0.0;
         }
         let known_s = known_s.clamp(0.0, age_s);
-        let silent = self.silent_longer_than(kind, age_s - known_s);
-        let unheard = |survival: &dyn Fn(f64) -> f64, median: f64| {
-            let (at_known, at_age) = (survival(known_s), survival(age_s));
-            let ended_at = known_s.max(median.min(age_s));
-            at_age * silent + (at_known - at_age).max(0.0) * self.later_than(age_s - ended_at)
+        let missed = LOST + self.later_than(LATE_EDGES[0]);
+        let silent = |seconds: f64| match cadence_s {
+            Some(cadence) => still_going(seconds, cadence, missed),
+            None => self.silent_longer_than(kind, seconds),
         };
-        let noise = unheard(&|t: f64| self.noise_survival(life, t), life.median_s());
-        let trouble =
-            unheard(&|t: f64| self.incident_life.ln_survival(t).exp(), self.priors.incident_life_s);
+        let noise_survives = |t: f64| self.noise_survival(life, t);
+        let trouble_survives = |t: f64| self.incident_life.ln_survival(t).exp();
+        let (mut noise, mut trouble) = (0.0, 0.0);
+        let step = cadence_s.unwrap_or(FIRST_STEP_S);
+        let mut from = (known_s, noise_survives(known_s), trouble_survives(known_s));
+        let mut length = step * MISSED_AT;
+        for piece in 0..PIECES {
+            if from.0 >= age_s {
+                break;
+            }
+            let last = piece + 1 == PIECES;
+            let to = if last { age_s } else { age_s.min(from.0 + length) };
+            let to = (to, noise_survives(to), trouble_survives(to));
+            let unheard = silent(from.0 - known_s) * self.later_than(age_s - from.0);
+            noise += (from.1 - to.1).max(0.0) * unheard;
+            trouble += (from.2 - to.2).max(0.0) * unheard;
+            length = if piece == 0 { step } else { length * 2.0 };
+            from = to;
+        }
+        let goes_on = silent(age_s - known_s);
+        noise += from.1 * goes_on;
+        trouble += from.2 * goes_on;
         (trouble.max(1e-12) / noise.max(1e-12)).ln()
     }
 
@@ -551,10 +593,13 @@ mod tests {
             history.learn_noise(0, &mut series, Severity::Warning, life, 1.0);
         }
         let life = history.noise_life(0, &series);
-        let at = |age| history.alive_evidence(0, life, age, age);
+        let at = |age| history.alive_evidence(0, life, age, age, Some(60.0));
         assert!(at(30.0) < 1.0 && at(300.0) > 2.0 && at(600.0) > at(300.0));
-        let unheard = history.alive_evidence(0, life, 0.0, 600.0);
+        let unheard = history.alive_evidence(0, life, 0.0, 600.0, None);
         assert!(unheard < at(600.0) - 1.0, "an end may be on its way: {unheard}");
+        let silent = history.alive_evidence(0, life, 180.0, 600.0, Some(60.0));
+        let seldom = history.alive_evidence(0, life, 180.0, 600.0, Some(180.0));
+        assert!(silent < seldom - 0.2, "six resends are missing: {silent} and {seldom}");
         assert!(history.ended_evidence(life, 60.0) < 0.0);
         assert!(history.ended_evidence(life, 1_500.0) > 0.0);
     }

@@ -30,6 +30,8 @@ pub(super) struct Weighed {
     tells_end: bool,
     /// Known to have fired for this long.
     known_s: f64,
+    /// Seconds between its records, if there were several.
+    cadence_s: Option<f64>,
     /// How long it lasted, if its end was reported, and until when.
     ended_s: Option<f64>,
     ended_at: Option<Timestamp>,
@@ -195,6 +197,8 @@ impl Funnel {
                 is_open: episode.is_open(),
                 tells_end: said && episode.is_open(),
                 known_s: known,
+                cadence_s: (episode.firings > 1 && known > 1.0)
+                    .then(|| known / f64::from(episode.firings - 1)),
                 ended_s: episode.said_end.then(|| episode.life_s()),
                 ended_at: episode.said_end.then_some(episode.ended),
                 rare: !said && self.is_rare(series),
@@ -237,9 +241,10 @@ impl Funnel {
                 }
                 None if member.tells_end => {
                     let age = at.seconds_after(member.onset);
-                    self.history.alive_evidence(member.kind, member.life, known, age)
+                    let cadence = member.cadence_s;
+                    self.history.alive_evidence(member.kind, member.life, known, age, cadence)
                 }
-                None => self.history.alive_evidence(member.kind, member.life, known, known),
+                None => self.history.alive_evidence(member.kind, member.life, known, known, None),
             };
             let lasts_with = match (member.ended_s, parent.and_then(|p| members[p].ended_at)) {
                 (Some(life), Some(other)) if self.config.spread.recovery_s > 0.0 => {
