@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::{
-    BreakerConfig, DedupConfig, Error, FrontConfig, Funnel, Hold, HoldConfig, InhibitRule,
-    Inhibitions, MapRule, Mapping, Priors, Result, Silence, Silences, SkewConfig, SpreadConfig,
-    changes::ChangeConfig, funnel::Stages,
+    BreakerConfig, ConeConfig, DedupConfig, Error, FrontConfig, Funnel, Hold, HoldConfig,
+    InhibitRule, Inhibitions, MapRule, Mapping, Priors, Result, Silence, Silences, SkewConfig,
+    SpreadConfig, changes::ChangeConfig, funnel::Stages,
 };
 use aiops_core::Prefer;
 
@@ -27,6 +27,8 @@ pub struct FunnelConfig {
     pub changes: ChangeConfig,
     /// When very much that begins at once is a second root.
     pub front: FrontConfig,
+    /// When alerts near an incident in sight are more of its symptoms.
+    pub cone: ConeConfig,
     /// How the clocks of senders are corrected; a sender is the label `host`, or else the source.
     pub skew: SkewConfig,
     /// When a storm is on.
@@ -75,6 +77,7 @@ impl Default for FunnelConfig {
             hold: Hold::default(),
             changes: ChangeConfig::default(),
             front: FrontConfig::default(),
+            cone: ConeConfig::default(),
             skew: SkewConfig::default(),
             breaker: BreakerConfig::default(),
             mapping: Vec::new(),
@@ -154,6 +157,11 @@ impl FunnelConfig {
             if !nats.is_finite() {
                 return Err(Error::config(field, format!("must be finite, got {nats}")));
             }
+        }
+        if self.cone.seen.is_nan() || self.cone.seen < 0.0 || self.cone.hops > 2 {
+            let ConeConfig { hops, seen } = self.cone;
+            let reason = format!("wants hops up to 2 and seen >= 0, got {hops} and {seen}");
+            return Err(Error::config("cone", reason));
         }
         self.hold.check()?;
         let mut silences = Silences::default();

@@ -162,6 +162,11 @@ impl Forest {
         }
     }
 
+    /// All onsets of `service` that are still listed: recent ones and those that still fire.
+    pub(crate) fn all_onsets(&self, service: u32) -> &[(Timestamp, u32)] {
+        self.recent.get(service as usize).map_or(&[], Vec::as_slice)
+    }
+
     /// Onsets of `service` within `window` of `around`, earliest first; where there are more than
     /// `limit`, those nearest to it, at most half of them after it.
     pub(crate) fn onsets(

@@ -10,6 +10,7 @@
 //! | link | a firing hangs on the earlier onset that explains it best, weighed against chance | [`SpreadConfig`] |
 //! | hold | a group is shown when the evidence for trouble outweighs what was learned about firings of its kind | [`Hold`], [`Priors`] |
 //! | front | very much that begins at once is a second root | [`FrontConfig`] |
+//! | cone | known symptoms inside an incident that is in sight show nothing by themselves | [`ConeConfig`] |
 //! | storm | display is sampled while more comes than anybody reads | [`BreakerConfig`] |
 //! | correct | people merge, split, move, pin, and say what is noise | [`Correction`] |
 //! | changes | deploys and other changes are attached to what they precede | [`ChangeConfig`] |
@@ -64,7 +65,7 @@ pub use dedup::DedupConfig;
 pub use error::{Error, Result};
 pub use feedback::{Corrected, Correction, Subject};
 pub use front::FrontConfig;
-pub use funnel::Funnel;
+pub use funnel::{ConeConfig, Funnel};
 pub use history::Priors;
 pub use hold::{Hold, HoldConfig, StaticHold};
 pub use inhibit::{InhibitRule, Inhibitions};

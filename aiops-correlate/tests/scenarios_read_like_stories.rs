@@ -3,10 +3,11 @@
 //! A line is one of
 //! - `calls A B`, `runs_on A H`: the topology;
 //! - `silence FROM UNTIL MATCHER`, `inhibit SOURCE => TARGET [on LABEL]`, `map MATCHER => SERVICE`,
-//!   `storm N`, `pin NAME`: settings;
+//!   `storm N`, `cone HOPS`, `pin NAME`: settings;
 //! - `@T + SERVICE NAME [SEVERITY] [label=value ..] [arrives T]`: an alert fires (`?` for no service);
 //!   `@T - ..`: it ends. Alerts are numbered from 1; `arrives` is when it gets here, T if left out;
-//! - `@T deploy SERVICE`, `@T` alone: a change; nothing but time passes;
+//! - `@T deploy SERVICE`, `@T` alone, `@T jumps`: a change; nothing but time passes; the clock jumps
+//!   there without a stop in between;
 //! - `merge A B`, `split A`, `move A B`, `not_noise A`, `noise A`, `undo`: corrections, by alert numbers;
 //! - `expect ..`: `N shown`, `N incidents`, `A is ACTION`, `A because CODE`, `A with B`, `A apart B`,
 //!   `A seen`, `A unseen`, `said NEWS`, `title TEXT` (of the last incident shown).
@@ -222,6 +223,7 @@ impl Story {
                 let alerts_per_minute = seconds(n) as u64;
                 self.config.breaker = BreakerConfig { alerts_per_minute, ..Default::default() };
             }
+            ["cone", hops] => self.config.cone.hops = seconds(hops) as u8,
             ["pin", name] => self.pins.push(name.to_owned()),
             ["merge" | "split" | "move" | "not_noise" | "noise", ..] => self.correct(&words),
             ["undo"] => self.undo(),
@@ -230,6 +232,13 @@ impl Story {
                 let second = seconds(&time[1..]);
                 match words[1..] {
                     [] => self.pass(second),
+                    ["jumps"] => {
+                        self.now = second;
+                        let topology = std::mem::take(&mut self.topology);
+                        let mut updates = std::mem::take(&mut self.updates);
+                        self.funnel().tick(&Context::new(at(second), &topology), &mut updates);
+                        (self.topology, self.updates) = (topology, updates);
+                    }
                     ["deploy", service] => {
                         self.pass(second);
                         let title = format!("deploy {service}");

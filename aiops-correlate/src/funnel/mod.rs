@@ -1,6 +1,7 @@
 //! The default correlator: the one place that sees all stages.
 
 mod attach;
+mod cone;
 mod correct;
 mod forget;
 mod link;
@@ -36,6 +37,7 @@ use crate::{
     Breaker, ClockSkew, Decision, Error, Expired, FunnelConfig, Inhibitions, Mapping, Silence,
     Silences,
 };
+pub use cone::ConeConfig;
 pub(crate) use correct::Made;
 pub(crate) use quiet::Quiet;
 pub(crate) use storm::Storm;
@@ -136,6 +138,7 @@ pub(crate) enum Story {
     Held,
     Shown { probability: f64 },
     Expired,
+    Overslept,
     Resolved,
     Discarded { probability: f64 },
     Reopened,

@@ -1,7 +1,7 @@
 //! Quiet firings: silenced or inhibited, so that they show nothing by themselves; and what follows
 //! when that ends.
 
-use aiops_core::{Alert, AlertId, EventId, IncidentChange, Timestamp};
+use aiops_core::{Alert, AlertId, EventId, IncidentChange, IncidentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Funnel, Story};
@@ -13,6 +13,7 @@ use crate::silence::Expired;
 pub(crate) enum Quiet {
     Silenced { by: EventId, until: Timestamp },
     Inhibited { rule: Box<str>, by: AlertId, alert: Box<Alert> },
+    InCone { incident: IncidentId, service: u32, hops: u8 },
 }
 
 impl Funnel {
@@ -63,6 +64,8 @@ impl Funnel {
         };
         match quiet {
             Some(quiet) => drop(self.quiet.insert(at, quiet)),
+            // Nothing announced; what an incident covers stays covered.
+            None if matches!(self.quiet.get(&at), Some(Quiet::InCone { .. })) => {}
             None => drop(self.quiet.remove(&at)),
         }
     }
@@ -87,7 +90,7 @@ impl Funnel {
         }
         let until = |at: &u32| match self.quiet.get(at)? {
             Quiet::Silenced { until, .. } => Some(*until),
-            Quiet::Inhibited { .. } => None,
+            Quiet::Inhibited { .. } | Quiet::InCone { .. } => None,
         };
         let until = self.forest.members(group).iter().filter_map(until).min();
         let until = until.unwrap_or(Timestamp::MAX);

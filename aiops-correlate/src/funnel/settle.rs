@@ -190,6 +190,9 @@ impl Funnel {
         self.note(group, Story::Resolved);
         self.tell(group, News::Resolved);
         self.close_in_time(group);
+        if !self.quiet.is_empty() {
+            self.leave_cone(self.groups[group as usize].id);
+        }
     }
 
     pub(super) fn close_in_time(&mut self, group: u32) {
@@ -258,6 +261,9 @@ impl Funnel {
         }
         self.schedule(from, Timestamp::MAX);
         self.done(from);
+        if was_shown && !self.quiet.is_empty() {
+            self.leave_cone(other);
+        }
         if was_shown && !self.groups[to as usize].state.is_shown() {
             let probability = self.groups[from as usize].probability;
             self.show(to, probability);

@@ -81,6 +81,10 @@ impl Funnel {
             )
             .with("probability", *probability),
             Story::Expired => Reason::new("hold_expired", "the longest allowed hold is over"),
+            Story::Overslept => Reason::new(
+                "overslept",
+                "the clock jumped past the time at which it was to be decided",
+            ),
             Story::Resolved => Reason::new("resolved", "nothing of it fires any more"),
             Story::Discarded { probability } => Reason::new(
                 "discarded",
@@ -193,6 +197,12 @@ impl Funnel {
                     Some(Quiet::Inhibited { rule, by, .. }) => {
                         let rule = rule.to_string();
                         because.insert(0, Because::Inhibited { rule, by: *by });
+                        Action::Suppressed
+                    }
+                    Some(Quiet::InCone { incident, service, hops }) => {
+                        let service = self.services.word(*service).to_owned();
+                        let (incident, hops) = (*incident, u32::from(*hops));
+                        because.insert(0, Because::InCone { incident, service, hops });
                         Action::Suppressed
                     }
                     None => action,

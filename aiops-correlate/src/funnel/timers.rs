@@ -3,7 +3,10 @@
 use aiops_core::{IncidentState, Timestamp};
 use std::cmp::Reverse;
 
-use super::{Funnel, weigh::WEIGHED};
+use super::{Funnel, Story, weigh::WEIGHED};
+
+/// A deadline that is met later than this was overslept.
+const JUMP: std::time::Duration = std::time::Duration::from_secs(120);
 
 impl Funnel {
     /// Makes sure that somebody looks again when members may have fallen silent. A time that is
@@ -56,6 +59,9 @@ impl Funnel {
                 continue; // planned anew since
             }
             self.groups[group as usize].due = Timestamp::MAX;
+            if self.now.since(due) > JUMP {
+                self.slept_over(group);
+            }
             self.close_silent(group);
             let of = &self.groups[group as usize];
             let over = of.resolved_at.is_some_and(|at| at + self.config.close_after <= self.now);
@@ -72,6 +78,18 @@ impl Funnel {
                 break;
             }
             self.timers.pop();
+        }
+    }
+
+    /// Nobody looked when a hold was to be decided: the clock jumped, or the process stood still.
+    /// What was held then is shown, since nobody knows what was missed.
+    fn slept_over(&mut self, group: u32) {
+        let of = &self.groups[group as usize];
+        let held = of.state == IncidentState::Held && of.until < self.now && of.open > 0;
+        if held && !self.is_quiet(group) {
+            let probability = of.probability;
+            self.note(group, Story::Overslept);
+            self.show(group, probability);
         }
     }
 

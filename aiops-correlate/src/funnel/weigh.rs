@@ -61,6 +61,9 @@ impl Funnel {
         self.groups[group as usize].dirty = false;
         let open = self.groups[group as usize].open > 0;
         if self.is_enough(&members, &hold, now, open) {
+            if open && self.stays_in_cone(group) {
+                return;
+            }
             return self.show(group, probability);
         }
         if !open {
