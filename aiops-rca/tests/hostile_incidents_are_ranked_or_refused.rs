@@ -170,7 +170,7 @@ fn large(n: usize, every_nth: usize, calls: impl Iterator<Item = (usize, usize)>
     let keys: Vec<_> = (0..n).map(|i| SeriesKey::new("latency", [("service", name(i))])).collect();
     let metrics: Vec<_> = (0..n).map(|i| MetricInfo::new(name(i), MetricKind::Latency)).collect();
     let value = |i: usize, t: usize| {
-        let rise = if i % every_nth == 0 && t >= 20 { 9.0 } else { 0.0 };
+        let rise = if i.is_multiple_of(every_nth) && t >= 20 { 9.0 } else { 0.0 };
         1.0 + ((t * 7_919 + i) % 13) as f64 / 13.0 + rise
     };
     let values = (0..n).flat_map(|i| (0..STEPS).map(move |t| value(i, t))).collect();
