@@ -5,6 +5,7 @@ mod g_square;
 pub(crate) use g_square::Discrete;
 
 use crate::linalg::{Symmetric, partial_correlation};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::erf::erfc;
 
 /// A test of "x and y are independent given these", over variables that are numbered from 0.
@@ -48,6 +49,15 @@ pub(crate) fn fisher_z(r: f64, samples: usize, conditions: usize) -> f64 {
     }
     let z = freedom.sqrt() * 0.5 * ((1.0 + r).ln() - (1.0 - r).ln()).abs();
     erfc(z / std::f64::consts::SQRT_2)
+}
+
+/// The two-sided p-value of Student's t; 1 for a statistic that is no number, as of columns whose squares
+/// overflow: it says nothing.
+pub(crate) fn student_t(statistic: f64, freedom: f64) -> f64 {
+    match StudentsT::new(0.0, 1.0, freedom) {
+        Ok(t) if !statistic.is_nan() => (2.0 * t.sf(statistic.abs())).min(1.0),
+        _ => 1.0,
+    }
 }
 
 #[cfg(test)]

@@ -123,9 +123,11 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 ///
 /// −P_xy / sqrt(P_xx P_yy), with P the inverse of the selected matrix.
 pub(crate) fn partial_correlation(moments: &Symmetric, x: usize, y: usize, given: &[usize]) -> f64 {
+    // Squares of huge values overflow: then nothing is known, and that is no correlation.
+    let known = |r: f64| if r.is_nan() { 0.0 } else { r.clamp(-1.0, 1.0) };
     if given.is_empty() {
         let scale = (moments.at(x, x) * moments.at(y, y)).sqrt();
-        return if scale > 0.0 { (moments.at(x, y) / scale).clamp(-1.0, 1.0) } else { 0.0 };
+        return if scale > 0.0 { known(moments.at(x, y) / scale) } else { 0.0 };
     }
     // Conditions first: then the last two rows of the factor hold what x and y have beyond them.
     let mut keep = given.to_vec();
@@ -133,7 +135,7 @@ pub(crate) fn partial_correlation(moments: &Symmetric, x: usize, y: usize, given
     let Some(factor) = moments.select(&keep).cholesky() else { return 0.0 };
     let n = keep.len();
     let (shared, own) = (factor.lower[(n - 1) * n + n - 2], factor.lower[(n - 1) * n + n - 1]);
-    (shared / shared.hypot(own)).clamp(-1.0, 1.0)
+    known(shared / shared.hypot(own))
 }
 
 #[cfg(test)]

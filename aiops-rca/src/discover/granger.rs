@@ -153,9 +153,13 @@ fn residual(moments: &Symmetric, on: &[usize]) -> Result<f64> {
     if rest > 1e-14 * moments.at(0, 0) { Ok(rest) } else { Err(singular()) }
 }
 
-/// The upper tail; a distribution that cannot be made has nothing to say against chance.
+/// The upper tail; a distribution that cannot be made has nothing to say against chance, and neither
+/// has a statistic that is no number.
 pub(super) fn tail<D: ContinuousCDF<f64, f64>, E>(made: std::result::Result<D, E>, at: f64) -> f64 {
-    made.map_or(1.0, |distribution| distribution.sf(at).clamp(0.0, 1.0))
+    match made {
+        Ok(distribution) if !at.is_nan() => distribution.sf(at).clamp(0.0, 1.0),
+        _ => 1.0,
+    }
 }
 
 /// The order of the pair's VAR with the smallest ln det Σ + penalty(n) · parameters / n, all orders

@@ -3,11 +3,11 @@
 use super::lagged::Lagged;
 use super::{CausalDiscovery, CausalEdge, CausalGraph, Knowledge, Mark};
 use crate::error::within;
+use crate::independence::student_t;
 use crate::linalg::{Symmetric, dot};
 use crate::{Error, Result, parallel};
 use aiops_core::Frame;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// DirectLiNGAM: a complete causal order of the rows within one step.
 ///
@@ -98,8 +98,7 @@ impl DirectLingam {
             let inverse = factor.inverse();
             for (i, &from) in order[..place].iter().enumerate() {
                 let error = (rest / freedom * inverse.at(i, i)).sqrt();
-                let p_value = StudentsT::new(0.0, 1.0, freedom)
-                    .map_or(1.0, |t| 2.0 * t.sf((b[i] / error.max(f64::MIN_POSITIVE)).abs()));
+                let p_value = student_t(b[i] / error.max(f64::MIN_POSITIVE), freedom);
                 found.push(Coefficient { from, to, value: b[i], p_value });
             }
         }
@@ -300,9 +299,7 @@ impl CausalDiscovery for VarLingam {
         for (effect, b) in reduced.iter().enumerate() {
             for (node, &(cause, lag)) in nodes.iter().enumerate() {
                 let error = (errors[effect] * inverse.at(node, node)).sqrt();
-                let t = (b[node] / error.max(f64::MIN_POSITIVE)).abs();
-                let p_value =
-                    StudentsT::new(0.0, 1.0, freedom).map_or(1.0, |d| (2.0 * d.sf(t)).min(1.0));
+                let p_value = student_t(b[node] / error.max(f64::MIN_POSITIVE), freedom);
                 let to = rows[effect];
                 if p_value > self.config.level || cause == to || !knowledge.permits(cause, to) {
                     continue;

@@ -3,11 +3,11 @@
 use super::lagged::Lagged;
 use super::{CausalDiscovery, CausalEdge, CausalGraph, Knowledge, Mark};
 use crate::error::within;
+use crate::independence::student_t;
 use crate::linalg::{Symmetric, partial_correlation};
 use crate::{Adjust, Result, parallel};
 use aiops_core::Frame;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// A row at a lag.
 pub(super) type Node = (usize, usize);
@@ -98,9 +98,8 @@ impl Tester {
         let given: Vec<usize> = given.iter().map(|&node| at(node)).collect();
         let r = partial_correlation(&self.moments, at(x), at(y), &given);
         let freedom = self.lagged.samples as f64 - given.len() as f64 - 2.0;
-        let Ok(t) = StudentsT::new(0.0, 1.0, freedom) else { return (r, 1.0) };
         let statistic = r.abs() * (freedom / (1.0 - r * r).max(f64::MIN_POSITIVE)).sqrt();
-        (r, (2.0 * t.sf(statistic)).min(1.0))
+        (r, student_t(statistic, freedom))
     }
 }
 
