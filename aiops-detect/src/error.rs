@@ -41,6 +41,15 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A model could not be fitted to the series it was given, or asked what it was not fitted for; try a simpler
+    /// one.
+    #[error("{model} could not be fitted: {reason}")]
+    NotFitted {
+        /// Which model.
+        model: &'static str,
+        /// What it says.
+        reason: String,
+    },
     /// A noun of `aiops-core` refused what it was given.
     #[error(transparent)]
     Core(#[from] aiops_core::Error),

@@ -30,7 +30,8 @@
 //!
 //! # Features
 //! `testing`: conformance functions that judge any implementation of the traits. `linfa`: which of
-//! several siblings is unlike the others (`tier3::PeersConfig`), by DBSCAN of `linfa-clustering`.
+//! several siblings is unlike the others (`tier3::PeersConfig`), by DBSCAN of `linfa-clustering`. `augurs`: Prophet
+//! with an optimiser in plain Rust, and MSTL with exponential smoothing (`tier2::ProphetConfig`, `tier2::MstlEtsConfig`).
 #![allow(
     clippy::neg_cmp_op_on_partial_ord,
     reason = "conditions that must hold are written down and negated, so that NaN fails too"

@@ -3,6 +3,8 @@
 mod auto_regression;
 mod bocpd;
 mod esd;
+#[cfg(feature = "augurs")]
+mod fitted;
 mod hindsight;
 mod holt_winters;
 mod loess;
@@ -19,6 +21,9 @@ pub(crate) use periods::bridge;
 pub use auto_regression::{AutoRegression, AutoRegressionConfig};
 pub use bocpd::{Bocpd, BocpdConfig, Runs};
 pub use esd::{Outlier, SeasonalEsd, SeasonalEsdConfig};
+#[cfg(feature = "augurs")]
+#[cfg_attr(docsrs, doc(cfg(feature = "augurs")))]
+pub use fitted::{MstlEtsConfig, ProphetConfig, ProphetSearch};
 pub use hindsight::{Hindsight, HindsightConfig};
 pub use holt_winters::{HoltWinters, HoltWintersConfig};
 pub use online_stl::{OnlineStl, OnlineStlConfig};
