@@ -152,7 +152,7 @@ impl Calibrator {
     /// Takes a score in. What is not finite or below zero counts as the nearest that is.
     pub fn learn(&mut self, score: f64) {
         let score = score.clamp(0.0, f64::MAX); // NaN passes through and lands in the lowest bin
-        self.seen += 1;
+        self.seen = self.seen.saturating_add(1);
         if score > 0.0 {
             let end = (score.log2() * PER_OCTAVE).floor() as i32 + 1;
             if self.top == i32::MIN {

@@ -66,7 +66,7 @@ impl Hold {
                 self.heights.push_back((self.now, value));
             }
         }
-        self.now += 1;
+        self.now = self.now.saturating_add(1);
         self.held
     }
 

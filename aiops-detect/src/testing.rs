@@ -9,7 +9,7 @@
 mod every;
 mod properties;
 
-pub use every::{Listed, every_detector};
+pub use every::{Holds, Listed, every_detector};
 pub use properties::{check_invariances, load_any_state};
 
 use aiops_core::{Frame, Sample, SampleBatch, SeriesId, SnapshotReader, SnapshotWriter, Timestamp};

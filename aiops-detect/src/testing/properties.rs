@@ -2,7 +2,7 @@
 
 use aiops_core::{Sample, SnapshotReader, Timestamp};
 
-use super::{Listed, Noise, every_detector};
+use super::{Holds, Listed, Noise, every_detector};
 use crate::{DetectorExt, Verdict};
 
 /// Checks scale, shift and gap insertion on a random series, for what the detector promises.
@@ -20,7 +20,7 @@ pub fn check_invariances(listed: &Listed, seed: u64) {
         })
         .collect();
     let plain = judge(listed, &values);
-    if listed.scale {
+    if listed.scale == Holds::Yes {
         for power in [-7, 11] {
             let scaled: Vec<f64> = values.iter().map(|v| v * 2_f64.powi(power)).collect();
             for (i, (a, b)) in plain.iter().zip(judge(listed, &scaled)).enumerate() {
@@ -29,7 +29,7 @@ pub fn check_invariances(listed: &Listed, seed: u64) {
             }
         }
     }
-    if listed.shift {
+    if listed.shift == Holds::Yes {
         let moved: Vec<f64> = values.iter().map(|v| v + 4096.0).collect();
         let pairs = plain.iter().zip(judge(listed, &moved));
         let other = pairs.filter(|(a, b)| (a.state, a.flagged) != (b.state, b.flagged)).count();
@@ -38,7 +38,7 @@ pub fn check_invariances(listed: &Listed, seed: u64) {
             "{name}: moved by a constant, {other} of 700 samples are judged otherwise"
         );
     }
-    if listed.gaps {
+    if listed.gaps == Holds::Yes {
         let gap = |i: usize| i % 11 == 7 || (300..320).contains(&i);
         let mut with_gaps = Vec::new();
         for value in &values {

@@ -173,7 +173,7 @@ impl Forecaster for HoltWinters {
 
     fn learn(&mut self, value: f64) {
         if let Some((mean, seen)) = &mut self.first {
-            *seen += 1;
+            *seen = seen.saturating_add(1).min(u32::MAX - 1); // the largest is written for "no first season"
             *mean += (value - *mean) / f64::from(*seen);
             self.season[self.phase] = value;
             return self.advance();

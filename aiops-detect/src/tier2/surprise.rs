@@ -270,7 +270,7 @@ impl Surprise {
         if self.seen >= FIRST {
             self.calibrator.learn(parts.departure());
         }
-        self.seen += 1;
+        self.seen = self.seen.saturating_add(1);
         let weight = 1.0 / (self.seen as f64).min(MEMORY);
         for (mean, cut) in self.means.iter_mut().zip(&parts.cut) {
             *mean += weight * (cut - *mean);

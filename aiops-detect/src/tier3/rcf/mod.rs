@@ -168,7 +168,7 @@ impl Forest {
     /// `ln(-ln u)` for uniform `u`, less the decay times its age, so that later points win more often.
     fn learn(&mut self, point: &[f32]) {
         let mut bounds = Bounds::new(point.len());
-        self.age += 1;
+        self.age = self.age.saturating_add(1);
         if self.decay * self.age as f32 > 16.0 {
             // Keys would lose their digits against the age.
             let by = self.decay * self.age as f32;
@@ -249,7 +249,7 @@ impl Detector for RandomCutForest {
             self.forest.learn(point);
         }
         self.latest.push(sample.value);
-        self.seen += 1;
+        self.seen = self.seen.saturating_add(1);
         let off = self.latest.half(sample.value) - self.mean;
         self.mean += off / (self.seen as f64).min(1_000.0);
         verdict
