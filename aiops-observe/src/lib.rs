@@ -18,7 +18,8 @@
 //!
 //! - [`encode`] makes the bodies that go out again: scores and bands as series, incidents as alerts.
 //!
-//! - [`scale_out`] spreads series over the partitions of a log and workers that come and go.
+//! - [`scale_out`] spreads series over the partitions of a log and workers that come and go; the feature
+//!   `kafka` carries it over Kafka's protocol.
 //!
 //! No socket, no runtime and no clock by default: a body and the time of its arrival are arguments.
 //!
@@ -51,6 +52,9 @@ pub mod http;
 mod identity;
 mod inbox;
 mod intake;
+#[cfg(feature = "kafka")]
+#[cfg_attr(docsrs, doc(cfg(feature = "kafka")))]
+pub mod kafka;
 mod limits;
 mod normalise;
 mod otlp_answer;

@@ -2,112 +2,17 @@
 //! the state at the end, are those of one worker that nobody disturbed.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use aiops_core::{
-    Batch, Clock, Error, ManualClock, MemoryStore, Processed, Sample, SeriesHash, Shard,
-    ShardBatch, ShardWorker, SnapshotError, SnapshotReader, SnapshotWriter, Timestamp,
-};
+mod scale;
+
+use aiops_core::{Batch, Clock, ManualClock, MemoryStore, SeriesHash, ShardWorker, Timestamp};
 use aiops_observe::scale_out::{
-    Batcher, Leases, LeasesConfig, Offered, Runner, ScaleError, grow, shards_of,
+    Leases, LeasesConfig, Offered, Runner, ScaleError, grow, shards_of,
 };
 use proptest::prelude::*;
+use scale::{Log, Mean, PARTITIONS, Report, undisturbed};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-const PARTITIONS: u16 = 6;
-
-/// An exponentially weighted mean a series; reports values far above it.
-#[derive(Default)]
-struct Mean(BTreeMap<Shard, BTreeMap<SeriesHash, (Timestamp, f64)>>);
-
-/// Series and time make the id of a report; the number must be the same whoever reports it.
-type Report = ((SeriesHash, Timestamp), u64);
-
-impl ShardWorker for Mean {
-    type Item = Report;
-
-    fn process(
-        &mut self,
-        shard: Shard,
-        batch: ShardBatch<'_>,
-        sink: &mut dyn FnMut(Report),
-    ) -> Result<Processed, Error> {
-        let series = self.0.entry(shard).or_default();
-        let mut done = Processed::default();
-        for ((&hash, &time), &value) in batch.series().iter().zip(batch.times()).zip(batch.values())
-        {
-            let (last, mean) = series.entry(hash).or_insert((Timestamp::MIN, value));
-            if time <= *last {
-                done.late += 1;
-                continue;
-            }
-            if value > *mean * 1.4 {
-                sink(((hash, time), (value - *mean).to_bits()));
-            }
-            (*last, *mean) = (time, *mean + 0.3 * (value - *mean));
-            done.accepted += 1;
-        }
-        Ok(done)
-    }
-
-    fn snapshot(&self, shard: Shard) -> Vec<u8> {
-        let mut writer = SnapshotWriter::new();
-        for (hash, (last, mean)) in self.0.get(&shard).into_iter().flatten() {
-            writer.u64(hash.as_u64());
-            writer.i64(last.as_nanos());
-            writer.f64(*mean);
-        }
-        writer.finish()
-    }
-
-    fn restore(&mut self, shard: Shard, bytes: &[u8]) -> Result<(), SnapshotError> {
-        let mut reader = SnapshotReader::new(bytes);
-        let mut series = BTreeMap::new();
-        while let Ok(hash) = reader.u64() {
-            let state = (Timestamp::from_nanos(reader.i64()?), reader.f64()?);
-            series.insert(SeriesHash::from_u64(hash), state);
-        }
-        self.0.insert(shard, series);
-        Ok(())
-    }
-
-    fn forget(&mut self, shard: Shard) {
-        self.0.remove(&shard);
-    }
-}
-
-/// A log in memory.
-#[derive(Default, Clone)]
-struct Log(Vec<Vec<Vec<u8>>>);
-
-impl Log {
-    /// `steps` samples of 40 series, among them one of every seventh series twice, in small messages.
-    fn of(partitions: u16, steps: std::ops::Range<u64>) -> Self {
-        let mut log = Log(vec![Vec::new(); usize::from(partitions)]);
-        let mut batcher = Batcher::new(partitions, 7).unwrap();
-        let mut send = |p: u16, message| log.0[usize::from(p)].push(message);
-        for step in steps {
-            for series in 0..40u64 {
-                let mixed = (series * 977 + step).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let sample = Sample {
-                    time: Timestamp::from_secs(step as i64),
-                    value: 1.0 + (mixed >> 54) as f64 / 1_024.0,
-                };
-                let hash = SeriesHash::from_u64(series.wrapping_mul(0x2545_f491_4f6c_dd1d));
-                batcher.push(hash, sample, &mut send);
-                if series % 7 == 0 {
-                    batcher.push(hash, sample, &mut send); // sent twice
-                }
-            }
-        }
-        batcher.flush(&mut send);
-        log
-    }
-
-    fn ends(&self) -> Vec<u64> {
-        self.0.iter().map(|messages| messages.len() as u64).collect()
-    }
-}
 
 /// One worker process: its leases, its runner, and where it reads.
 struct Process {
@@ -223,26 +128,6 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
-/// What one worker makes of a log, and its state.
-fn undisturbed(log: &Log) -> (BTreeMap<(SeriesHash, Timestamp), u64>, Mean) {
-    let mut runner =
-        Runner::open("metrics", PARTITIONS, Arc::new(MemoryStore::default()), Mean::default())
-            .unwrap();
-    let mut out = BTreeMap::new();
-    for (partition, messages) in (0..).zip(&log.0) {
-        assert_eq!(runner.take(partition).unwrap(), 0);
-        for (offset, message) in (0..).zip(messages) {
-            let mut sink = |(id, number)| assert_eq!(out.insert(id, number), None);
-            runner.offer(partition, offset, message, &mut sink).unwrap();
-        }
-    }
-    let mut state = Mean::default();
-    for shard in Shard::all().filter(|shard| runner.worker().0.contains_key(shard)) {
-        state.restore(shard, &runner.worker().snapshot(shard)).unwrap();
-    }
-    (out, state)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     #[test]
@@ -355,4 +240,6 @@ fn a_message_that_is_none_is_passed_over_and_named() {
     assert!(matches!(runner.offer(0, 2, &log.0[0][0], &mut sink), Ok(Offered::Seen)));
     assert!(matches!(runner.offer(0, 4, &log.0[0][0], &mut sink), Err(ScaleError::Gap { .. })));
     assert!(matches!(runner.offer(1, 0, &log.0[1][0], &mut sink), Err(ScaleError::NotHeld(1))));
+    assert_eq!((runner.skip(0, 5).unwrap(), runner.skip(0, 4).unwrap()), (2, 0));
+    assert!(matches!(runner.offer(0, 5, &log.0[0][1], &mut sink), Ok(Offered::Processed(_))));
 }

@@ -226,6 +226,18 @@ impl<W: ShardWorker> Runner<W> {
         Ok(Offered::Processed(total))
     }
 
+    /// Goes on at a later offset, and says how many messages it passed over: they were deleted from the
+    /// log before anybody read them. Does nothing at an offset that has been processed.
+    ///
+    /// # Errors
+    /// [`ScaleError::NotHeld`].
+    pub fn skip(&mut self, partition: u16, offset: u64) -> Result<u64, ScaleError> {
+        let held = self.held.get_mut(&partition).ok_or(ScaleError::NotHeld(partition))?;
+        let passed = offset.saturating_sub(held.next);
+        held.next += passed;
+        Ok(passed)
+    }
+
     /// Stores the state of the shards that changed, together with the next offset, if what `fence`
     /// expects holds.
     ///
