@@ -28,7 +28,7 @@ pub mod print;
 pub mod rank;
 pub mod recording;
 pub mod report;
-mod settings;
+pub mod settings;
 mod stopwatch;
 pub mod story;
 pub mod words;

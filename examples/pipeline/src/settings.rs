@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aiops_core::{AlertRule, BoxError, MetricKind, Prefer, SeriesKey, text};
-use aiops_correlate::FunnelConfig;
+use aiops_correlate::{FrontConfig, FunnelConfig};
 use aiops_detect::router::{Budget, RouterConfig};
 use aiops_detect::tier1::{EwmaConfig, RobustConfig};
 use aiops_detect::{PolicyConfig, Tier, Watcher};
@@ -141,7 +141,7 @@ impl Default for Settings {
             },
             network: false,
             alert_rule: AlertRule::default(),
-            correlate: FunnelConfig::default(),
+            correlate: correlate(Prefer::default()),
             rank: rank(Prefer::default()),
             alarm_delay: Duration::from_secs(60),
             normal: Duration::from_secs(600),
@@ -160,11 +160,18 @@ impl From<Prefer> for Settings {
         Settings {
             robust_policy: PolicyConfig { min_relative, ..default.robust_policy },
             ewma_policy: PolicyConfig { min_relative, ..default.ewma_policy },
-            correlate: FunnelConfig::from(prefer),
+            correlate: correlate(prefer),
             rank: rank(prefer),
             ..default
         }
     }
+}
+
+/// The default funnel, without fronts: where everything is looked at every second and there are few services, each
+/// fault begins with very much at once, and would be taken for a second one.
+pub fn correlate(prefer: Prefer) -> FunnelConfig {
+    let default = FunnelConfig::from(prefer);
+    FunnelConfig { front: FrontConfig { onsets: 0, ..default.front }, ..default }
 }
 
 /// The default analyzer for detectors that look every second.

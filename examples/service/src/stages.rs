@@ -11,9 +11,7 @@ use aiops_core::{
     Incident, IncidentId, MetricKind, Outcome, Ranking, Said, SeriesHash, SeriesId, SeriesKey,
     Store, Subject, Timestamp, Topology,
 };
-use aiops_correlate::{
-    Context as Now, Correlator, CorrelatorExt, Decision, Funnel, FunnelConfig, News, Update,
-};
+use aiops_correlate::{Context as Now, Correlator, CorrelatorExt, Decision, Funnel, News, Update};
 use aiops_detect::router::{Budget, Router, RouterConfig};
 use aiops_detect::tier1::{EwmaConfig, RobustConfig};
 use aiops_detect::{Change, Noticed, PolicyConfig, Tier, Watcher};
@@ -26,6 +24,7 @@ use aiops_observe::digest::{LogDigestConfig, TraceDigestConfig};
 use aiops_observe::{
     Inbox, Intake, IntakeAnswer, IntakeRequest, Limits, Normaliser, NormaliserConfig,
 };
+use aiops_pipeline::settings::correlate;
 use aiops_rca::{
     Bayes, Context, DefaultConfig, Experience, ExperienceConfig, MetricInfo, RootCauseAnalyzer,
 };
@@ -134,7 +133,7 @@ impl Stages {
             kinds,
             known: BTreeSet::new(),
             rule: AlertRule::default(),
-            funnel: FunnelConfig::from(config.prefer).build().map_err(Error::stage("correlate"))?,
+            funnel: correlate(config.prefer).build().map_err(Error::stage("correlate"))?,
             updates: Vec::new(),
             topology,
             merge,
