@@ -22,7 +22,7 @@ use aiops_act::executor::{ManualExecutor, WaitExecutor};
 use aiops_act::http::{HttpClient, PlainClient};
 use aiops_act::machine::{Resolution, Run, State};
 use aiops_act::{
-    ApprovalPolicy, Binding, Engine, EngineConfig, GateConfig, Library, RunId, Situation,
+    ApprovalPolicy, Binding, Digest, Engine, EngineConfig, GateConfig, Library, RunId, Situation,
     Timekeeper, World, match_runbooks,
 };
 use aiops_core::{Cause, IncidentId, Reason, Store, Timestamp};
@@ -145,8 +145,19 @@ impl Acting {
         let situations = seen.situations.clone();
         *self.world.seen.write().unwrap_or_else(PoisonError::into_inner) = seen;
         self.take_over(now).await?;
-        for situation in situations {
-            self.consider(situation, now).await?;
+        let live: BTreeSet<IncidentId> = situations.iter().map(|s| s.incident.id).collect();
+        self.considered(|state| {
+            state.fits_since.retain(|incident, _| live.contains(incident));
+            state.misfits.retain(|incident, _| live.contains(incident));
+        });
+        let open =
+            |s: &Situation| self.considered(|state| !state.runs.contains_key(&s.incident.id));
+        let open: Vec<Situation> = situations.into_iter().filter(open).collect();
+        if !self.library.is_empty() && !open.is_empty() {
+            let precision = self.engine.precision().await.map_err(Error::stage("act"))?;
+            for situation in open {
+                self.consider(situation, &precision, now).await?;
+            }
         }
         self.engine.deliver().await.map_err(Error::stage("act"))?;
         Ok(())
@@ -176,11 +187,13 @@ impl Acting {
     }
 
     /// An incident gets one plan, once the same remedy has fitted the same cause for long enough.
-    async fn consider(self: &Arc<Self>, situation: Situation, now: Timestamp) -> Result<()> {
+    async fn consider(
+        self: &Arc<Self>,
+        situation: Situation,
+        precision: &BTreeMap<Digest, f64>,
+        now: Timestamp,
+    ) -> Result<()> {
         let incident = situation.incident.id;
-        if self.library.is_empty() || self.considered(|state| state.runs.contains_key(&incident)) {
-            return Ok(());
-        }
         let not_yet = |reasons: Vec<Reason>, forget: bool| {
             self.considered(|state| {
                 if forget {
@@ -194,8 +207,7 @@ impl Acting {
             let sentence = "no alert of a service that users call fires: nobody feels it";
             return not_yet(vec![Reason::new("not_felt", sentence)], true);
         }
-        let precision = self.engine.precision().await.map_err(Error::stage("act"))?;
-        let matches = match_runbooks(&self.library, &situation, &precision, now);
+        let matches = match_runbooks(&self.library, &situation, precision, now);
         let Some(fit) = matches.best() else {
             let why = matches.misfits.into_iter().flat_map(|misfit| {
                 let runbook = misfit.runbook;
