@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aiops_core::{Store, SystemClock};
+use aiops_core::{Clock, Store, SystemClock};
+use aiops_service::journal::Journal;
 use aiops_service::{Config, Error, Result, web};
 use clap::{Parser, Subcommand};
 
@@ -33,15 +35,23 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Prints the alerts and changes of the last `recover_hours` as lines of JSON, in the order in which they
+    /// came in. The service must not be running on the same data.
+    Journal {
+        /// The configuration; every default when not given.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
+    let read = |file: &Option<PathBuf>| match file {
+        Some(file) => Config::read(file),
+        None => Ok(Config::default()),
+    };
     let done = match Cli::parse().command {
-        Command::Serve { config } => {
-            let read = |file: &PathBuf| Config::read(file);
-            let first = config.as_ref().map_or_else(|| Ok(Config::default()), read);
-            first.and_then(|first| serve(first, config))
-        }
+        Command::Serve { config } => read(&config).and_then(|first| serve(first, config)),
+        Command::Journal { config } => read(&config).and_then(|config| print_journal(&config)),
         Command::PrintConfig => {
             print!("{}", toml::to_string(&Config::default()).expect("the defaults are TOML"));
             Ok(())
@@ -61,11 +71,23 @@ fn main() -> ExitCode {
     ExitCode::from(if matches!(error, Error::Config { .. }) { 2 } else { 1 })
 }
 
-fn serve(config: Config, file: Option<PathBuf>) -> Result<()> {
+fn store(config: &Config) -> Result<Arc<dyn Store>> {
     let failed = |reason: String| Error::Data { folder: config.data.clone(), reason };
     std::fs::create_dir_all(&config.data).map_err(|error| failed(error.to_string()))?;
     let store = aiops_knowledge::RedbStore::open(config.data.join("aiops.redb"));
-    let store: Arc<dyn Store> = Arc::new(store.map_err(|error| failed(error.to_string()))?);
+    Ok(Arc::new(store.map_err(|error| failed(error.to_string()))?))
+}
+
+fn print_journal(config: &Config) -> Result<()> {
+    let back = Duration::from_secs(config.recover_hours * 3_600);
+    for input in Journal::new(store(config)?).since(SystemClock.now(), back)? {
+        println!("{}", serde_json::to_string(&input).expect("nouns are JSON"));
+    }
+    Ok(())
+}
+
+fn serve(config: Config, file: Option<PathBuf>) -> Result<()> {
+    let store = store(&config)?;
     let service = web::Service::open(&config, store, Arc::new(SystemClock))?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {

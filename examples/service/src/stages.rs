@@ -511,6 +511,14 @@ impl Stages {
         shown
     }
 
+    /// Every incident that is known, held, discarded and merged ones too, the latest first.
+    pub fn all(&self) -> Vec<Incident> {
+        let ids = self.funnel.incidents().into_iter();
+        let mut all: Vec<Incident> = ids.filter_map(|id| self.funnel.incident(id)).collect();
+        all.sort_by_key(|incident| std::cmp::Reverse((incident.onset, incident.id)));
+        all
+    }
+
     /// An incident by its id, held and merged ones too.
     pub fn incident(&self, id: IncidentId) -> Option<Incident> {
         self.funnel.incident(id)

@@ -1,13 +1,13 @@
 //! The same as JSON.
 
-use aiops_core::IncidentId;
+use aiops_core::{Incident, IncidentId};
 use serde_json::{Value, json};
 
 use crate::{Error, Result, Stages};
 
-/// Shown incidents, the latest first, each with its first cause.
-pub(super) fn incidents(stages: &Stages) -> Value {
-    let rows = stages.shown().into_iter().map(|incident| {
+/// These incidents, each with its first cause.
+pub(super) fn incidents(stages: &Stages, listed: Vec<Incident>) -> Value {
+    let rows = listed.into_iter().map(|incident| {
         let ranked = stages.ranked(incident.id);
         json!({
             "id": incident.id,

@@ -305,8 +305,21 @@ async fn openapi() -> Response<Body> {
     (kind, include_str!("../../openapi.json")).into_response()
 }
 
-async fn api_incidents(State(app): State<Arc<App>>) -> Response<Body> {
-    axum::Json(app.with(|stages, _| api::incidents(stages)).await).into_response()
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default)]
+    all: bool,
+}
+
+async fn api_incidents(
+    State(app): State<Arc<App>>,
+    Query(listed): Query<Listed>,
+) -> Response<Body> {
+    let list = move |stages: &mut Stages, _| {
+        let listed = if listed.all { stages.all() } else { stages.shown() };
+        api::incidents(stages, listed)
+    };
+    axum::Json(app.with(list).await).into_response()
 }
 
 async fn api_incident(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response<Body> {
