@@ -81,13 +81,22 @@ impl Page {
         self.acknowledged_by.get_or_insert_with(|| by.to_owned());
     }
 
+    /// Whether it pages nobody any more: somebody has it, or the last level has had its time.
+    #[must_use]
+    pub fn is_over(&self, policy: &EscalationPolicy, now: Timestamp) -> bool {
+        let last = self.level.map_or(0, |level| level + 1) >= policy.levels.len();
+        let exhausted = last && self.rounds >= policy.repeats && now >= self.next_at;
+        self.acknowledged_by.is_some() || exhausted
+    }
+
     /// The routes that are to be paged now; empty when nothing is due.
     pub fn tick(&mut self, policy: &EscalationPolicy, now: Timestamp) -> Vec<String> {
         if self.acknowledged_by.is_some() || now < self.next_at {
             return Vec::new();
         }
-        // Every level is looked at once at most: one of them is there at any hour.
-        for _ in 0..policy.levels.len() {
+        // One level at least is there at any hour: it comes up before the levels were gone through
+        // twice, wherever the page stands.
+        for _ in 0..=2 * policy.levels.len() {
             let next = self.level.map_or(0, |level| level + 1);
             if next >= policy.levels.len() {
                 if self.rounds >= policy.repeats {
@@ -160,6 +169,15 @@ mod tests {
         let policy = EscalationPolicy { levels, repeats: 0 }.build(&["office", "oncall"]).unwrap();
         let mut page = Page::new(at(0));
         assert_eq!(page.tick(&policy, at(0)), ["oncall"], "it is Friday");
+        // A last level that is not there does not end the rounds.
+        let levels = vec![level("oncall", 5, None), level("office", 5, Some(hours.clone()))];
+        let policy = EscalationPolicy { levels, repeats: 1 }.build(&["office", "oncall"]).unwrap();
+        let mut page = Page::new(at(0));
+        assert_eq!(page.tick(&policy, at(0)), ["oncall"]);
+        assert_eq!(page.tick(&policy, at(5)), ["oncall"], "again");
+        assert!(!page.is_over(&policy, at(9)));
+        assert_eq!(page.tick(&policy, at(10)), Vec::<String>::new());
+        assert!(page.is_over(&policy, at(10)));
         let only = vec![level("office", 5, Some(hours))];
         assert!(EscalationPolicy { levels: only, repeats: 0 }.build(&["office"]).is_err());
         let unknown = vec![level("nobody", 5, None)];

@@ -33,15 +33,23 @@ impl Engine {
     /// Drives a run until it ends or needs a person.
     ///
     /// A run that another engine drives is left alone until that engine has been silent for the
-    /// lease time. What was under way when it stopped counts as unknown.
+    /// lease time; one that this engine drives already is waited for. What was under way when its last
+    /// driver stopped, of whichever engine, counts as unknown: an effect is only begun by the driver
+    /// that made its intent durable, and only once. Dropping the future cuts off what is under way.
     ///
     /// # Errors
     /// The run belongs to another engine, or the store failed: then it stays where it is, with
     /// nothing undone that was done, and can be driven again.
     pub async fn drive(&self, run: RunId) -> Result<Run> {
-        let _driving = self.note_driving(run);
+        let driving = self.note_driving(run);
+        let _turn = driving.turn().await;
+        if self.was_handed_over(run) {
+            return Err(Error::ShuttingDown);
+        }
         let mut loaded = self.take(run).await?;
         let mut asked = false;
+        // The revision that this driver made durable last, and has not acted upon.
+        let mut intent = None;
         let result = loop {
             let due = loaded.run.due();
             if matches!(due, Do::Nothing | Do::AwaitPerson) {
@@ -50,6 +58,11 @@ impl Engine {
             if self.stops_before(due) {
                 self.hand_over(loaded).await;
                 break Err(Error::ShuttingDown);
+            }
+            let begins = matches!(due, Do::Run { .. } | Do::Undo { .. });
+            if begins && intent.take() != Some(loaded.run.revision) {
+                loaded = self.take_over(loaded).await?;
+                continue;
             }
             let came = match due {
                 Do::CheckGates => match self.gates(&mut loaded).await {
@@ -72,6 +85,7 @@ impl Engine {
             if let Came::Event(event) = came {
                 match self.commit(&loaded, event, None).await {
                     Ok(next) => {
+                        intent = Some(next.run.revision);
                         loaded = next;
                         continue;
                     }
@@ -87,13 +101,13 @@ impl Engine {
         result
     }
 
-    /// Every run that no engine drives any more, or that this one drove before it was restarted.
-    /// Drive each of them.
+    /// Every run that no engine drives any more, this one included. Drive each of them.
     ///
     /// # Errors
     /// The store failed.
     pub async fn orphans(&self) -> Result<Vec<RunId>> {
         let mine = self.0.incarnation.clone();
+        let driven = self.driven();
         self.blocking(move |journal| {
             let (now, mut found, mut after) = (journal.now()?, Vec::new(), None);
             loop {
@@ -101,6 +115,9 @@ impl Engine {
                 let Some(last) = page.last() else { return Ok(found) };
                 after = Some(*last);
                 for run in page {
+                    if driven.contains(&run) {
+                        continue;
+                    }
                     let (owner, due) = journal.standing(run)?;
                     let free =
                         owner.is_none_or(|owner| owner.incarnation == mine || owner.until <= now);
@@ -128,17 +145,7 @@ impl Engine {
             if loaded.owner.as_ref().is_some_and(|owner| owner.until > now) {
                 return Err(Error::NotOurs(run));
             }
-            // The new token and the change of ownership are one commit with the event.
-            let (engine, from) = (self.clone(), loaded.clone());
-            let decide = move |draft: &mut Draft<'_>| {
-                let fence = draft.book()?.fence + 1;
-                let commit = engine.transition(&from, Event::TakenOver { fence }, None)?;
-                draft.change_book(|book| {
-                    book.fence_again();
-                })?;
-                Ok(commit)
-            };
-            match self.judged(&loaded, decide).await {
+            match self.fence_off(&loaded).await {
                 Ok(loaded) => return Ok(loaded),
                 Err(error) => {
                     if let Some(error) = lost(error) {
@@ -147,6 +154,32 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Takes over what a driver of this engine left under way: one whose commit failed after the
+    /// effect, or that was dropped in the middle.
+    async fn take_over(&self, loaded: Loaded) -> Result<Loaded> {
+        match self.fence_off(&loaded).await {
+            Ok(loaded) => Ok(loaded),
+            Err(error) => match lost(error) {
+                None => self.reload(loaded.run.plan.run).await,
+                Some(error) => Err(error),
+            },
+        }
+    }
+
+    /// The new token, the change of ownership and the event are one commit.
+    async fn fence_off(&self, loaded: &Loaded) -> Result<Loaded, CommitError> {
+        let (engine, from) = (self.clone(), loaded.clone());
+        let decide = move |draft: &mut Draft<'_>| {
+            let fence = draft.book()?.fence + 1;
+            let commit = engine.transition(&from, Event::TakenOver { fence }, None)?;
+            draft.change_book(|book| {
+                book.fence_again();
+            })?;
+            Ok(commit)
+        };
+        self.judged(loaded, decide).await
     }
 
     async fn reload(&self, run: RunId) -> Result<Loaded> {
@@ -181,13 +214,27 @@ impl Engine {
         Ok(Commit { event, transition, messages, page, book, tenant, at })
     }
 
-    /// Applies an event and makes the transition durable.
+    /// Applies an event and makes the transition durable. One that would begin a step halts instead
+    /// if the kill switch is pressed in that very commit.
     pub(super) async fn commit(
         &self,
         loaded: &Loaded,
         event: Event,
         earned: Option<&Earned>,
     ) -> Result<Loaded, CommitError> {
+        if matches!(event, Event::Prepared { .. } | Event::Probed { .. }) {
+            let (engine, from) = (self.clone(), loaded.clone());
+            let decide = move |draft: &mut Draft<'_>| {
+                let commit = engine.transition(&from, event.clone(), None)?;
+                if matches!(commit.transition.run.state, State::Running { .. })
+                    && let Some(why) = draft.paused()?
+                {
+                    return engine.transition(&from, Event::Halted { why }, None);
+                }
+                Ok(commit)
+            };
+            return self.judged(loaded, decide).await;
+        }
         let commit = self.transition(loaded, event, earned)?;
         let done = self.0.journal.commit(loaded, commit).await;
         self.noted(done)

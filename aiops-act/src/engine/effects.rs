@@ -23,12 +23,9 @@ impl Engine {
     pub(super) async fn perform(&self, loaded: &mut Loaded, due: Do) -> Result<Came> {
         let event = match due {
             Do::Baseline => Event::Baselined { values: self.measure(&loaded.run).await },
-            Do::Prepare { step } => match self.halted().await? {
-                Some(why) => Event::Halted { why },
-                None => match self.look(&loaded.run, step).await {
-                    Ok(preview) => Event::Prepared { step, preview },
-                    Err(error) => Event::Failed { step, error },
-                },
+            Do::Prepare { step } => match self.look(&loaded.run, step).await {
+                Ok(preview) => Event::Prepared { step, preview },
+                Err(error) => Event::Failed { step, error },
             },
             Do::Run { step } => match self.touch(loaded, step, false).await? {
                 Ok(output) => Event::Done { step, output },
@@ -100,7 +97,7 @@ impl Engine {
         let executor = self.executor_of(&call)?;
         let redactor = self.redactor(run, &call);
         let look = tokio::spawn(async move { executor.plan(&call).await });
-        let abort = look.abort_handle();
+        let _cut = CutOff(look.abort_handle());
         match tokio::time::timeout(LOOK_TIMEOUT, look).await {
             Ok(Ok(preview)) => preview
                 .map(|p| Preview {
@@ -109,10 +106,7 @@ impl Engine {
                 })
                 .map_err(|e| redacted_error(e, &redactor)),
             Ok(Err(_)) => Err(StepError::not_started("the executor panicked while it looked")),
-            Err(_) => {
-                abort.abort();
-                Err(StepError::not_started("the executor took too long to look"))
-            }
+            Err(_) => Err(StepError::not_started("the executor took too long to look")),
         }
     }
 
@@ -123,16 +117,13 @@ impl Engine {
         let key = if undo { run.undo_key(step) } else { run.key(step) };
         let redactor = self.redactor(run, &call);
         let probe = tokio::spawn(async move { executor.probe(&call, key).await });
-        let abort = probe.abort_handle();
+        let _cut = CutOff(probe.abort_handle());
         match tokio::time::timeout(LOOK_TIMEOUT, probe).await {
             Ok(Ok(Probe::Done { output })) => Probe::Done { output: redacted(output, &redactor) },
             Ok(Ok(Probe::CannotTell { reason })) => cannot(&redactor.text(&reason)),
             Ok(Ok(probe)) => probe,
             Ok(Err(_)) => cannot("the executor panicked"),
-            Err(_) => {
-                abort.abort();
-                cannot("the executor did not answer")
-            }
+            Err(_) => cannot("the executor did not answer"),
         }
     }
 
@@ -176,6 +167,7 @@ impl Engine {
                 None => executor.run(&call, &permit).await,
             }
         });
+        let _cut = CutOff(task.abort_handle());
         let deadline = tokio::time::sleep(timeout);
         tokio::pin!(deadline);
         loop {
@@ -191,11 +183,9 @@ impl Engine {
                     });
                 }
                 () = self.until(Phase::Cut) => {
-                    task.abort();
                     return Ok(Err(StepError::unknown("the engine was shut down while it ran")));
                 }
                 () = &mut deadline => {
-                    task.abort();
                     let reason = format!("no answer within {} s", timeout.as_secs_f64());
                     return Ok(Err(StepError::unknown(reason)));
                 }
@@ -204,9 +194,9 @@ impl Engine {
                     let renewed = self.renew_if_due(loaded).await;
                     // Whoever went on with the run meanwhile took this effect for unknown.
                     let moved = loaded.run.revision != revision;
-                    if let Err(error) = renewed.and(if moved { Err(Error::NotOurs(id)) } else { Ok(()) }) {
-                        task.abort();
-                        return Err(error);
+                    renewed?;
+                    if moved {
+                        return Err(Error::NotOurs(id));
                     }
                 }
             }
@@ -228,6 +218,16 @@ impl Engine {
         call: &Call,
     ) -> Result<std::sync::Arc<dyn crate::executor::StepExecutor>, StepError> {
         self.require_executor(&call.uses).map_err(|e: Error| StepError::not_started(e.to_string()))
+    }
+}
+
+/// Ends a task with the scope that waits for it, however that ends: a driver that is dropped leaves no
+/// effect running behind its back.
+struct CutOff(tokio::task::AbortHandle);
+
+impl Drop for CutOff {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -297,8 +297,8 @@ struct Inner {
     /// Wakes the driver of a run when somebody else recorded an event.
     news: Mutex<BTreeMap<RunId, Arc<Notify>>>,
     phase: watch::Sender<Phase>,
-    /// Runs that are being driven, and by how many callers.
-    driving: watch::Sender<BTreeMap<RunId, usize>>,
+    /// Runs that are being driven.
+    driving: watch::Sender<BTreeMap<RunId, shutdown::Drivers>>,
     /// Runs that were left for another engine.
     handed_over: Mutex<Vec<RunId>>,
 }

@@ -1,13 +1,14 @@
 //! Delivery of what the outbox holds: at least once, in the order of the runs' transitions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aiops_core::{report, telemetry};
+use aiops_core::{Version, report, telemetry};
 
 use super::Engine;
 use crate::error::{Error, Result};
 use crate::heartbeat::{Beat, Heartbeat};
-use crate::journal::Pending;
+use crate::journal::{Pending, StoredPage};
 use crate::notify::SendError;
 
 /// Pause before the second attempt; doubled each time.
@@ -34,13 +35,17 @@ pub struct Delivered {
 
 impl Engine {
     /// Pages the next level where nobody acknowledged in time, and tries every message that is due,
-    /// once. Call it every few seconds.
+    /// once; all of a route on which nobody answers in time count as tried, so that a round takes one
+    /// [`EngineConfig::delivery_timeout`](super::EngineConfig::delivery_timeout) for each such route.
+    /// Call it every few seconds.
     ///
     /// # Errors
     /// The store failed.
     pub async fn deliver(&self) -> Result<Delivered> {
         self.escalate().await?;
         let mut delivered = Delivered::default();
+        // Routes on which nobody answered in time: the others do not wait for them once more.
+        let mut silent: BTreeSet<String> = BTreeSet::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
             let from = after.take();
@@ -53,7 +58,17 @@ impl Engine {
                     delivered.later += 1;
                     continue;
                 }
-                let later = match self.send(&pending.route, &pending.message).await {
+                let sent = if silent.contains(&pending.route) {
+                    Err(no_answer())
+                } else {
+                    let timeout = self.0.config.delivery_timeout;
+                    let sent = self.send(&pending.route, &pending.message);
+                    tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| {
+                        silent.insert(pending.route.clone());
+                        Err(no_answer())
+                    })
+                };
+                let later = match sent {
                     Ok(()) => {
                         delivered.sent += 1;
                         None
@@ -84,11 +99,25 @@ impl Engine {
 
     /// Brings every page that is due to its next level.
     async fn escalate(&self) -> Result<()> {
-        let pages = self.blocking(|journal| journal.pages()).await?;
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let from = after.take();
+            let pages = self.blocking(move |journal| journal.pages(from.as_deref(), 100)).await?;
+            let Some((last, _, _)) = pages.last() else { return Ok(()) };
+            after = Some(last.clone());
+            self.escalate_these(pages).await?;
+        }
+    }
+
+    async fn escalate_these(&self, pages: Vec<(Vec<u8>, Version, StoredPage)>) -> Result<()> {
         let now = self.0.clock.now();
         for (key, version, mut stored) in pages {
             let routes = stored.page.tick(&self.0.config.escalation, now);
             if routes.is_empty() {
+                if stored.page.is_over(&self.0.config.escalation, now) {
+                    let run = stored.message.run;
+                    self.blocking(move |journal| journal.forget_page(&key, version, run)).await?;
+                }
                 continue;
             }
             let level = stored.page.level.unwrap_or_default();
@@ -141,10 +170,10 @@ impl Engine {
         let Some(notifier) = self.0.notifiers.iter().find(|n| n.name() == route) else {
             return Err(SendError::Never { reason: format!("no route is called {route}") });
         };
-        let timeout = self.0.config.delivery_timeout;
-        match tokio::time::timeout(timeout, notifier.send(message)).await {
-            Ok(result) => result,
-            Err(_) => Err(SendError::Later { reason: "no answer".to_owned(), after: None }),
-        }
+        notifier.send(message).await
     }
+}
+
+fn no_answer() -> SendError {
+    SendError::Later { reason: "no answer".to_owned(), after: None }
 }

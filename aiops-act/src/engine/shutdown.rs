@@ -1,8 +1,11 @@
 //! Stopping: nothing new starts, what is under way ends or is journaled as unknown, and every run is
 //! left to whoever comes next.
 
-use std::sync::PoisonError;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Engine, Phase};
 use crate::journal::Loaded;
@@ -107,24 +110,53 @@ impl Engine {
         self.0.handed_over.lock().unwrap_or_else(PoisonError::into_inner).push(run);
     }
 
+    pub(super) fn was_handed_over(&self, run: RunId) -> bool {
+        self.0.handed_over.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
+    }
+
     /// Notes that a run is driven, until the guard is dropped.
     pub(super) fn note_driving(&self, run: RunId) -> Driving {
-        self.0.driving.send_modify(|driving| *driving.entry(run).or_default() += 1);
-        Driving { engine: self.clone(), run }
+        let mut turn = Arc::default();
+        self.0.driving.send_modify(|driving| {
+            let drivers = driving.entry(run).or_default();
+            drivers.callers += 1;
+            turn = drivers.turn.clone();
+        });
+        Driving { engine: self.clone(), run, turn }
     }
+
+    /// Runs that this engine drives now.
+    pub(super) fn driven(&self) -> BTreeSet<RunId> {
+        self.0.driving.borrow().keys().copied().collect()
+    }
+}
+
+/// Those who drive one run: one does, the others wait for their turn.
+#[derive(Default)]
+pub(super) struct Drivers {
+    callers: usize,
+    turn: Arc<Mutex<()>>,
 }
 
 pub(super) struct Driving {
     engine: Engine,
     run: RunId,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Driving {
+    /// Waits until no other caller of this engine drives the run.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
 }
 
 impl Drop for Driving {
     fn drop(&mut self) {
         self.engine.0.driving.send_modify(|driving| {
-            if let Some(callers) = driving.get_mut(&self.run) {
-                *callers -= 1;
-                if *callers == 0 {
+            if let Some(drivers) = driving.get_mut(&self.run) {
+                drivers.callers -= 1;
+                if drivers.callers == 0 {
                     driving.remove(&self.run);
                 }
             }

@@ -4,6 +4,8 @@ use aiops_core::{Batch, Version};
 
 use super::{Journal, OUTBOX, PAGES, Pending, StoredPage, decode, encode};
 use crate::error::{Error, Result};
+use crate::machine::Do;
+use crate::plan::RunId;
 
 impl Journal {
     /// Messages that wait, in order of key.
@@ -42,13 +44,32 @@ impl Journal {
         }
     }
 
-    /// Pages that are out, with their runs.
-    pub(crate) fn pages(&self) -> Result<Vec<(Vec<u8>, Version, StoredPage)>> {
+    /// Pages that are out, in order of key.
+    pub(crate) fn pages(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Version, StoredPage)>> {
         let entries = self
             .store
-            .scan(PAGES.as_bytes(), None, 1_000)
+            .scan(PAGES.as_bytes(), after, limit)
             .map_err(Error::store("reading the pages"))?;
         entries.into_iter().map(|e| Ok((e.key, e.version, decode("page", &e.value)?))).collect()
+    }
+
+    /// Forgets a page that pages nobody any more, if its run is over: only a run that goes on would
+    /// take it away otherwise.
+    pub(crate) fn forget_page(&self, key: &[u8], version: Version, run: RunId) -> Result<()> {
+        match self.standing(run) {
+            Ok((_, Do::Nothing)) | Err(Error::UnknownRun(_)) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        match self.store.commit(Batch::new().expect(key, version).delete(key)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(source) => Err(Error::Store { operation: "forgetting a page", source }),
+        }
     }
 
     /// Writes a page that moved to another level, with the messages of that level. A lost race means

@@ -113,7 +113,10 @@ impl Transition {
             (_, Event::TakenOver { fence }) if self.run.ending().is_none() => {
                 self.taken_over(fence, at);
             }
-            (State::Preparing { .. } | State::Undoing { .. }, Event::Halted { why }) => {
+            (
+                State::Preparing { .. } | State::Unknown { .. } | State::Undoing { .. },
+                Event::Halted { why },
+            ) => {
                 self.halt_undo();
                 let reason = Reason::new("halted", format!("everything was paused: {why}"));
                 self.needs_human(Stuck::Halted, reason);
@@ -161,7 +164,12 @@ impl Transition {
         }
     }
 
-    fn answered(&mut self, answer: Answer, at: Timestamp, rights: Rights<'_>) {
+    fn answered(&mut self, mut answer: Answer, at: Timestamp, rights: Rights<'_>) {
+        // It cannot arrive after it is recorded: a channel whose clock is ahead lengthens no approval.
+        // One that says itself that it is too late is.
+        if self.run.question.as_ref().is_some_and(|question| answer.at < question.expires_at) {
+            answer.at = answer.at.min(at);
+        }
         self.run.answers.push(answer);
         self.weigh(at, rights);
     }
@@ -490,7 +498,8 @@ impl Transition {
             (Stuck::Step { step }, Resolution::DidNotHappen) => {
                 self.run.because.push(reason);
                 self.run.steps[step].unknowns = 0;
-                self.again(step);
+                self.run.steps[step].status = StepStatus::Active;
+                self.run.state = State::Pausing { step, until: at };
             }
             (_, Resolution::RollBack) => {
                 self.retry_failed_undos();
@@ -506,6 +515,8 @@ impl Transition {
                 return Err(Late { reason });
             }
         }
+        // Whoever heard the person records the decision; the driver begins what follows from it.
+        self.undo_is_not_begun(at);
         Ok(())
     }
 

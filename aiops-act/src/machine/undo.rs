@@ -133,6 +133,14 @@ impl Transition {
         self.run.state = State::Undoing { step };
     }
 
+    /// An undo that is due and that nobody has begun.
+    pub(super) fn undo_is_not_begun(&mut self, at: Timestamp) {
+        if let State::Undoing { step } = self.run.state {
+            self.run.steps[step].undo_attempts -= 1;
+            self.run.state = State::UndoPausing { step, until: at };
+        }
+    }
+
     pub(super) fn undone(&mut self, step: usize, at: Timestamp) {
         self.run.steps[step].undo = UndoStatus::Done;
         self.undo_next(at);

@@ -3,8 +3,8 @@
 //! CEL (Common Expression Language) always ends, but not always soon: four nested `all` over 60
 //! items take half a minute, and the evaluator has no budget of its own. So the cost is bounded
 //! before anything runs: the source is short, macros over lists (`all`, `exists`, `map`,
-//! `filter`) do not nest, and the lists that [`Scope`] hands in are capped. What is left is at
-//! most nodes x longest list, a fraction of a second in the worst case.
+//! `filter`) do not nest and do not make values grow from one to the next without bound, and the
+//! lists that [`Scope`] hands in are capped, as is what comes out.
 //!
 //! The same language serves conditions (`when`, `if`, `success_when`) and the `${{ ... }}` parts
 //! of values ([`super::template`]), so that there is one thing to learn and one thing to bound.
@@ -22,6 +22,10 @@ use serde_json::Value;
 pub const MAX_SOURCE: usize = 2_048;
 /// Most nodes of one parsed expression.
 pub const MAX_NODES: usize = 512;
+/// How often list macros may repeat what they are given, all of an expression together.
+pub const MAX_GROWTH: usize = 1_000;
+/// Most parts, and most bytes of text, of a value that an expression gives.
+pub const MAX_VALUE: usize = 1_000_000;
 /// Longest list, and most keys of one map, that a [`Scope`] hands to an expression.
 pub const MAX_ITEMS: usize = 1_000;
 
@@ -127,8 +131,7 @@ impl Expr {
         }
         let program = cel::Program::compile(source)
             .map_err(|e| ExprError::Syntax { reason: one_line(&e.to_string()) })?;
-        let mut nodes = 0;
-        check_cost(program.expression(), false, &mut nodes)?;
+        Cost { nodes: 0, growth: 1 }.add(program.expression(), false)?;
         let mut names = BTreeSet::new();
         free_names(program.expression(), &mut Vec::new(), &mut names);
         let names = names.into_iter().map(str::to_owned).collect();
@@ -161,8 +164,12 @@ impl Expr {
         }
         let value =
             self.program.execute(&context).map_err(|e| no_value(one_line(&e.to_string())))?;
-        from_cel(&value)
-            .ok_or_else(|| no_value(format!("a {:?} is not a JSON value", value.type_of())))
+        let mut left = MAX_VALUE;
+        match from_cel(&value, &mut left) {
+            Some(json) => Ok(json),
+            None if left == 0 => Err(no_value(format!("its value is larger than {MAX_VALUE}"))),
+            None => Err(no_value(format!("a {:?} is not a JSON value", value.type_of()))),
+        }
     }
 
     /// Evaluates a condition.
@@ -228,65 +235,78 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Counts nodes and refuses a macro inside a macro. Recursion is bounded by the parser, which
-/// refuses sources nested deeper than 96 levels.
-fn check_cost(expr: &IdedExpr, in_macro: bool, nodes: &mut usize) -> Result<(), ExprError> {
-    *nodes += 1;
-    if *nodes > MAX_NODES {
-        return Err(ExprError::TooCostly { reason: format!("more than {MAX_NODES} parts") });
+/// What an expression may cost, counted before it runs.
+struct Cost {
+    nodes: usize,
+    growth: usize,
+}
+
+impl Cost {
+    /// Counts nodes, refuses a macro inside a macro, and macros one after the other that make values
+    /// grow: each repeats its element as often as its body names it. Recursion is bounded by the
+    /// parser, which refuses sources nested deeper than 96 levels.
+    fn add(&mut self, expr: &IdedExpr, in_macro: bool) -> Result<(), ExprError> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(ExprError::TooCostly { reason: format!("more than {MAX_NODES} parts") });
+        }
+        let Node::Comprehension(c) = &expr.expr else {
+            return children(expr).into_iter().try_for_each(|child| self.add(child, in_macro));
+        };
+        if in_macro {
+            let reason = "a list macro inside another one; write them one after the other";
+            return Err(ExprError::TooCostly { reason: reason.to_owned() });
+        }
+        self.add(&c.iter_range, false)?;
+        let body = [&c.accu_init, &c.loop_cond, &c.loop_step, &c.result];
+        body.iter().try_for_each(|part| self.add(part, true))?;
+        let is_element = |name: &str| name == c.iter_var || c.iter_var2.as_deref() == Some(name);
+        let named: usize = body.iter().map(|part| count_idents(part, &is_element)).sum();
+        self.growth = self.growth.saturating_mul(named.max(1));
+        if self.growth > MAX_GROWTH {
+            let reason = format!("list macros that repeat their elements over {MAX_GROWTH} times");
+            return Err(ExprError::TooCostly { reason });
+        }
+        Ok(())
     }
-    let mut each = |e: &IdedExpr| check_cost(e, in_macro, nodes);
+}
+
+/// The parts of an expression.
+fn children(expr: &IdedExpr) -> Vec<&IdedExpr> {
+    fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {
+        match entry {
+            EntryExpr::StructField(field) => vec![&field.value],
+            EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+        }
+    }
     match &expr.expr {
-        Node::Unspecified | Node::Ident(_) | Node::Literal(_) => Ok(()),
-        Node::Call(call) => call.target.iter().map(|t| &**t).chain(&call.args).try_for_each(each),
-        Node::List(list) => list.elements.iter().try_for_each(each),
-        Node::Select(select) => each(&select.operand),
-        Node::Map(map) => map.entries.iter().try_for_each(|e| check_entry(&e.expr, &mut each)),
-        Node::Struct(s) => s.entries.iter().try_for_each(|e| check_entry(&e.expr, &mut each)),
+        Node::Unspecified | Node::Ident(_) | Node::Literal(_) => Vec::new(),
+        Node::Call(call) => call.target.iter().map(|t| &**t).chain(&call.args).collect(),
+        Node::List(list) => list.elements.iter().collect(),
+        Node::Select(select) => vec![&select.operand],
+        Node::Map(map) => map.entries.iter().flat_map(|e| of_entry(&e.expr)).collect(),
+        Node::Struct(s) => s.entries.iter().flat_map(|e| of_entry(&e.expr)).collect(),
         Node::Comprehension(c) => {
-            if in_macro {
-                let reason = "a list macro inside another one; write them one after the other";
-                return Err(ExprError::TooCostly { reason: reason.to_owned() });
-            }
-            check_cost(&c.iter_range, false, nodes)?;
-            for part in [&c.accu_init, &c.loop_cond, &c.loop_step, &c.result] {
-                check_cost(part, true, nodes)?;
-            }
-            Ok(())
+            vec![&c.iter_range, &c.accu_init, &c.loop_cond, &c.loop_step, &c.result]
         }
     }
 }
 
-fn check_entry(
-    entry: &EntryExpr,
-    each: &mut impl FnMut(&IdedExpr) -> Result<(), ExprError>,
-) -> Result<(), ExprError> {
-    match entry {
-        EntryExpr::StructField(field) => each(&field.value),
-        EntryExpr::MapEntry(entry) => each(&entry.key).and_then(|()| each(&entry.value)),
+fn count_idents(expr: &IdedExpr, is_counted: &impl Fn(&str) -> bool) -> usize {
+    match &expr.expr {
+        Node::Ident(name) => usize::from(is_counted(name)),
+        _ => children(expr).into_iter().map(|child| count_idents(child, is_counted)).sum(),
     }
 }
 
 /// Collects identifiers that no enclosing macro binds.
 fn free_names<'a>(expr: &'a IdedExpr, bound: &mut Vec<&'a str>, out: &mut BTreeSet<&'a str>) {
     match &expr.expr {
-        Node::Unspecified | Node::Literal(_) => {}
         Node::Ident(name) => {
             if !bound.contains(&name.as_str()) {
                 out.insert(name);
             }
         }
-        Node::Call(call) => {
-            call.target
-                .iter()
-                .map(|t| &**t)
-                .chain(&call.args)
-                .for_each(|e| free_names(e, bound, out));
-        }
-        Node::List(list) => list.elements.iter().for_each(|e| free_names(e, bound, out)),
-        Node::Select(select) => free_names(&select.operand, bound, out),
-        Node::Map(map) => map.entries.iter().for_each(|e| free_in_entry(&e.expr, bound, out)),
-        Node::Struct(s) => s.entries.iter().for_each(|e| free_in_entry(&e.expr, bound, out)),
         Node::Comprehension(c) => {
             free_names(&c.iter_range, bound, out);
             free_names(&c.accu_init, bound, out);
@@ -298,16 +318,7 @@ fn free_names<'a>(expr: &'a IdedExpr, bound: &mut Vec<&'a str>, out: &mut BTreeS
             }
             bound.truncate(outside);
         }
-    }
-}
-
-fn free_in_entry<'a>(entry: &'a EntryExpr, bound: &mut Vec<&'a str>, out: &mut BTreeSet<&'a str>) {
-    match entry {
-        EntryExpr::StructField(field) => free_names(&field.value, bound, out),
-        EntryExpr::MapEntry(entry) => {
-            free_names(&entry.key, bound, out);
-            free_names(&entry.value, bound, out);
-        }
+        _ => children(expr).into_iter().for_each(|child| free_names(child, bound, out)),
     }
 }
 
@@ -333,7 +344,13 @@ fn to_cel(value: &Value) -> cel::Value {
     }
 }
 
-fn from_cel(value: &cel::Value) -> Option<Value> {
+/// `None` when it is no JSON value, or, with nothing left, too large. A list that is shared inside the
+/// evaluator is not any more in JSON: a small value can become a very large one.
+fn from_cel(value: &cel::Value, left: &mut usize) -> Option<Value> {
+    let text = |text: &str, left: &mut usize| spend(text.len(), left).then(|| text.to_owned());
+    if !spend(1, left) {
+        return None;
+    }
     Some(match value {
         cel::Value::Null => Value::Null,
         cel::Value::Bool(b) => Value::Bool(*b),
@@ -341,16 +358,25 @@ fn from_cel(value: &cel::Value) -> Option<Value> {
         cel::Value::UInt(u) => Value::from(*u),
         // JSON has neither NaN nor infinity, and neither is a value anything may act on.
         cel::Value::Float(f) => Value::Number(serde_json::Number::from_f64(*f)?),
-        cel::Value::String(s) => Value::String(s.to_string()),
-        cel::Value::List(items) => Value::Array(items.iter().map(from_cel).collect::<Option<_>>()?),
+        cel::Value::String(s) => Value::String(text(s, left)?),
+        cel::Value::List(items) => {
+            Value::Array(items.iter().map(|item| from_cel(item, left)).collect::<Option<_>>()?)
+        }
         cel::Value::Map(map) => Value::Object(
             map.map
                 .iter()
-                .map(|(key, v)| Some((key.to_string(), from_cel(v)?)))
+                .map(|(key, v)| Some((text(&key.to_string(), left)?, from_cel(v, left)?)))
                 .collect::<Option<_>>()?,
         ),
         _ => return None,
     })
+}
+
+/// Takes `cost` off what is left; `false`, and nothing left, when it is not there.
+fn spend(cost: usize, left: &mut usize) -> bool {
+    let enough = cost <= *left;
+    *left = if enough { *left - cost } else { 0 };
+    enough
 }
 
 #[cfg(test)]
@@ -415,6 +441,27 @@ mod tests {
         let deep = format!("{}1{}", "(".repeat(900), ")".repeat(900));
         assert!(Expr::parse(&deep).is_err());
         assert!(matches!(Expr::parse("a &&"), Err(ExprError::Syntax { .. })));
+    }
+
+    #[test]
+    fn values_that_would_grow_from_macro_to_macro_are_refused_before_they_do() {
+        for step in [".map(x, x + x)", ".map(x, [x, x])", ".map(x, {'a': x, 'b': x})"] {
+            let doubled = |times: usize| format!("['ab']{}", step.repeat(times));
+            assert!(
+                matches!(Expr::parse(&doubled(40)), Err(ExprError::TooCostly { .. })),
+                "{step}"
+            );
+            let thrice = Expr::parse(&doubled(3)).unwrap().eval(&scope()).unwrap();
+            assert_eq!(thrice.to_string().matches("ab").count(), 8, "{step}");
+        }
+        let chain = "services.filter(s, s != '').map(s, s + '-1').exists(s, s == 'api-1')";
+        assert_eq!(Expr::parse(chain).unwrap().holds(&scope()), Ok(true));
+        // One list, shared a thousand times inside the evaluator.
+        let many: Vec<Value> = (0..1_000).map(|n| json!({"name": format!("alert {n}")})).collect();
+        let scope = Scope::new().with("alerts", json!(many));
+        let error = Expr::parse("alerts.map(a, alerts)").unwrap().eval(&scope).unwrap_err();
+        assert!(error.to_string().contains("larger than"), "{error}");
+        assert_eq!(Expr::parse("alerts").unwrap().eval(&scope).unwrap(), json!(many));
     }
 
     #[test]

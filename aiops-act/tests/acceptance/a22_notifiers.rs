@@ -88,18 +88,21 @@ async fn acceptance_22_notifiers() {
     let run = engine.execute(bench.plan(&engine).await).await.unwrap();
     assert_eq!(run.ending(), Some(Ending::RolledBack), "no delivery was waited for");
     assert!(server.got().is_empty());
-    // Question, start, rollback, end: four messages; the first three fail in different ways.
+    // Question, start, rollback, end: four messages. The receiver is down for the first, too slow for the
+    // second, and not asked a third time in this round.
     let first = engine.deliver().await.unwrap();
-    assert_eq!(first, Delivered { sent: 1, later: 3, ..Delivered::default() });
-    // Not before their time, and the busy one not before it said.
+    assert_eq!(first, Delivered { sent: 0, later: 4, ..Delivered::default() });
+    // Not before their time.
     assert_eq!(
         engine.deliver().await.unwrap(),
-        Delivered { sent: 0, later: 3, ..Delivered::default() }
+        Delivered { sent: 0, later: 4, ..Delivered::default() }
     );
+    assert!(server.got().len() <= 2);
+    // The busy one not before it said.
     bench.manual.advance(Duration::from_secs(2));
     assert_eq!(
         engine.deliver().await.unwrap(),
-        Delivered { sent: 2, later: 1, ..Delivered::default() }
+        Delivered { sent: 3, later: 1, ..Delivered::default() }
     );
     bench.manual.advance(Duration::from_secs(30));
     assert_eq!(

@@ -617,6 +617,7 @@ fn what_rests_on_a_failed_undo_stays_and_the_rest_is_undone() {
     // A person asks for another try: what was undone is not undone twice.
     let again = Event::Resolved { by: "ada".to_owned(), resolution: Resolution::RollBack };
     table.step(again);
+    table.step(Event::Tick);
     assert_eq!(table.run.due(), Do::Undo { step: 3 });
     assert_eq!(table.run.steps[3].undo_attempts, 1, "counted anew");
     table.step(Event::Undone { step: 3 });
@@ -668,11 +669,18 @@ fn a_person_decides_what_only_a_person_can() {
     assert_eq!(table.run.due(), Do::Prepare { step: 1 });
     let mut table = in_doubt();
     table.step(decides(Resolution::DidNotHappen));
-    assert_eq!((table.run.due(), table.run.steps[0].unknowns), (Do::Run { step: 0 }, 0));
+    // Whoever records a decision begins nothing: that is the driver's, who knows when it did.
+    let at_once = Do::Wait { until: START };
+    assert_eq!((table.run.due(), table.run.steps[0].unknowns), (at_once, 0));
     assert_eq!(table.codes(), ["resolved"]);
+    table.step(Event::Tick);
+    table.look(0);
+    assert_eq!((table.run.due(), table.run.steps[0].attempts), (Do::Run { step: 0 }, 2));
     let mut table = in_doubt();
     table.step(decides(Resolution::RollBack));
-    assert_eq!(table.run.due(), Do::Undo { step: 0 });
+    assert_eq!(table.run.due(), at_once);
+    table.step(Event::Tick);
+    assert_eq!((table.run.due(), table.run.steps[0].undo_attempts), (Do::Undo { step: 0 }, 1));
     for (resolution, closing) in
         [(Resolution::CloseAsFixed, Closing::Good), (Resolution::CloseAsBad, Closing::Bad)]
     {
@@ -740,5 +748,13 @@ fn the_kill_switch_stops_before_an_effect_and_not_in_one() {
     assert_eq!(undos, [UndoStatus::Pending, UndoStatus::Done], "still to be done, and done");
     let go_on = Event::Resolved { by: "ada".to_owned(), resolution: Resolution::RollBack };
     table.step(go_on);
+    table.step(Event::Tick);
     assert_eq!(table.run.due(), Do::Undo { step: 0 });
+    // What was probed and not begun again.
+    let mut table = Table::begun(TWO);
+    table.look(0);
+    table.fail(0, unknown());
+    table.step(halted());
+    assert_eq!(table.run.state, State::NeedsHuman { over: Stuck::Halted });
+    assert_eq!(table.run.steps[0].status, StepStatus::Unknown, "it may have happened");
 }

@@ -32,6 +32,7 @@ mod corpus;
 mod file_hands;
 mod fine_print;
 mod gates_table;
+mod hostile_callers;
 mod http_steps;
 mod machine_table;
 mod mail;
