@@ -7,10 +7,15 @@
 #   run.sh down   [--slot K]                                   stop every process, remove the files
 #   run.sh live   --fault NAME --seed N [--slot K]             break it, then act on it: a runbook is
 #                                                              approved, executed and verified
+#   run.sh outcome --faults N --seed S --out DIR [--slot K]    does anyone recover sooner? Each fault twice,
+#                                                              answered by the service and by plain rules
+#   run.sh remedy | restart | routine NAME [--slot K]          what an operator can do, on a system that is up
 #
 # More flags: --normal-seconds, --fault-seconds, --recovery-seconds (all three, for rehearsals),
 # For live: --runbook FILE (default raise-pool-limit), --approve NAME (default: the terminal is asked),
 # --expect succeeded|rolled_back|... (default: any end).
+# For outcome: --service FILE (default: built here), --share I/N (default 1/1: these of the episodes; run the
+# others at the same time in another slot, or later into the same DIR).
 # --warmup-seconds (default 60), --bin DIR (default: built here with cargo, release).
 # Faults, limits and the recording format: README.md here and ../data/README.md.
 set -euo pipefail
@@ -20,7 +25,10 @@ usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
 COMMAND=${1:-help}
 shift || true
-SLOT=0 FAULT='' SEED=1 OUT='' BIN='' PAUSE_PID='' WARMUP_SECONDS=60 PHASES=() ACT=()
+NAME=''
+case $COMMAND in remedy | restart | routine) NAME=${1:-} && shift || true ;; esac
+SLOT=0 FAULT='' SEED=1 OUT='' BIN='' PAUSE_PID='' WARMUP_SECONDS=60 PHASES=() ACT=() PROMETHEUS_EXTRA=''
+FAULTS=24 SERVICE='' SHARE=1/1
 RUNBOOK=$LAB/../runbooks/raise-pool-limit.yaml
 while (($#)); do
     (($# > 1)) || { usage >&2; exit 2; }
@@ -31,6 +39,9 @@ while (($#)); do
         --out) OUT=$2 ;;
         --bin) BIN=$2 ;;
         --warmup-seconds) WARMUP_SECONDS=$2 ;;
+        --faults) FAULTS=$2 ;;
+        --service) SERVICE=$2 ;;
+        --share) SHARE=$2 ;;
         --runbook) RUNBOOK=$2 ;;
         --approve | --expect) ACT+=("$1" "$2") ;;
         --normal-seconds | --fault-seconds | --recovery-seconds) PHASES+=("$1" "$2") ;;
@@ -47,6 +58,8 @@ source "$LAB/lib/settings.sh"
 source "$LAB/lib/services.sh"
 # shellcheck source=lib/faults.sh
 source "$LAB/lib/faults.sh"
+# shellcheck source=lib/remedies.sh
+source "$LAB/lib/remedies.sh"
 
 install_missing() {
     local package missing=()
@@ -151,6 +164,34 @@ live() {
     log "healed"
 }
 
+# outcome: a system that stays up, watched by the service and by Prometheus with Alertmanager; the driver
+# breaks it again and again and lets one of the two answer.
+outcome() {
+    [[ -n $OUT ]] || die "--out DIR is missing"
+    [[ ! -e $WORK/pid ]] || die "lane $SLOT is in use ($WORK/pid exists); 'run.sh down --slot $SLOT' frees it"
+    # The names of the recorded series.
+    RECORDED=$(sed -n 's/^    ("\([A-Za-z0-9_:]*\)", .*/\1/p' "$LAB/src/export/selection.rs" | paste -sd'|')
+    PROMETHEUS_EXTRA=$(fill_text outcome/prometheus-extra.yml)
+    trap 'kill $PAUSE_PID 2>/dev/null || true; lab_down' EXIT
+    trap 'exit 130' INT TERM
+    lab_up
+    fill_text outcome/alertmanager.yml >"$WORK/alertmanager.yml"
+    launch alertmanager lab prometheus-alertmanager --config.file="$WORK/alertmanager.yml" \
+        --storage.path="$WORK/alertmanager" --cluster.listen-address= --web.listen-address="$HOST:$ALERTMANAGER"
+    mkdir -p "$WORK/runbooks"
+    local file
+    for file in "$LAB"/outcome/runbooks/*.yaml; do
+        fill_text "outcome/runbooks/$(basename "$file")" >"$WORK/runbooks/$(basename "$file")"
+    done
+    python3 "$LAB/outcome/outcome.py" --lab "$LAB/run.sh" --bin "$BIN" --service "$SERVICE" --slot "$SLOT" \
+        --work "$WORK" --faults "$FAULTS" --seed "$SEED" --share "$SHARE" --out "$OUT" \
+        --prometheus "http://$HOST:$PROMETHEUS" --alertmanager "http://$HOST:$ALERTMANAGER" \
+        --listen "$SERVICE_PORT" --operator "$OPERATOR" &
+    PAUSE_PID=$!
+    wait "$PAUSE_PID"
+    PAUSE_PID=''
+}
+
 # recorded_with: versions and machine, as JSON.
 recorded_with() {
     version_of() { dpkg-query -W -f '${Version}' "$1"; }
@@ -187,9 +228,36 @@ case $COMMAND in
         rm -rf "$WORK"
         exit "$ACTED"
         ;;
+    outcome)
+        FAULT=harmless
+        PACKAGES+=(prometheus-alertmanager python3)
+        prepare
+        if [[ -z $SERVICE ]]; then
+            (cd "$LAB" && cargo build --quiet --release -p aiops-service)
+            SERVICE=$BIN/aiops-service
+        fi
+        outcome
+        lab_down
+        trap - EXIT
+        rm -rf "$WORK"
+        ;;
     inject | heal)
         prepare
+        # When it really begins: what went before may have taken a while.
+        now_ms
         "$COMMAND" "$FAULT"
+        ;;
+    measure | reset)
+        prepare
+        if [[ $COMMAND == measure ]]; then measure_cpu_starvation; else reset; fi
+        ;;
+    remedy | restart | routine)
+        prepare
+        "$COMMAND" "$NAME"
+        ;;
+    load-step)
+        prepare
+        load_step 60 1.4
         ;;
     down)
         lab_down

@@ -61,14 +61,17 @@ wait_for() {
 fetches() { curl -fsS -m 2 -o /dev/null "$1"; }
 
 # fill FILE: the configuration with this lane's ports and places.
-fill() {
+fill() { fill_text "config/$1" >"$WORK/$1"; }
+
+# fill_text FILE: prints it, filled in.
+fill_text() {
     local name text
-    text=$(<"$LAB/config/$1")
+    text=$(<"$LAB/$1")
     for name in WORK GATEWAY API PROMETHEUS NODE_EXPORTER NGINX_EXPORTER POSTGRES_EXPORTER \
-        REDIS_EXPORTER EXPORTER SYSLOG PGDATA_DEVICE OTHER_CORES; do
-        text=${text//@$name@/${!name}}
+        REDIS_EXPORTER EXPORTER SYSLOG PGDATA_DEVICE OTHER_CORES ALERTMANAGER SERVICE_PORT OPERATOR RECORDED; do
+        text=${text//@$name@/${!name:-}}
     done
-    printf '%s\n' "$text" >"$WORK/$1"
+    printf '%s\n' "$text"
 }
 
 as_postgres() { setpriv --reuid postgres --regid postgres --init-groups "$@"; }
@@ -102,24 +105,33 @@ drop_volume() {
 start_postgres() {
     local data=$WORK/volume/data
     as_postgres "$PG_BIN/initdb" -D "$data" -A trust -U postgres --no-sync >"$WORK/log/initdb.log"
-    launch postgres postgres setpriv --reuid postgres --regid postgres --init-groups \
-        "$PG_BIN/postgres" -D "$data" -p "$POSTGRES" -c listen_addresses="$HOST" \
-        -c unix_socket_directories= -c max_connections=50 -c shared_buffers=64MB \
-        -c track_io_timing=on -c track_wal_io_timing=on -c jit=off \
-        -c max_parallel_workers_per_gather=0 -c log_min_messages=error
-    wait_for PostgreSQL "$PG_BIN/pg_isready" -q -h "$HOST" -p "$POSTGRES"
+    launch_postgres
     psql -h "$HOST" -p "$POSTGRES" -U postgres -qX -v ON_ERROR_STOP=1 \
         -c "CREATE ROLE shop LOGIN" -c "CREATE ROLE monitor LOGIN IN ROLE pg_monitor" \
         -c "CREATE DATABASE shop OWNER shop"
     sql -f "$LAB/config/schema.sql"
 }
 
+launch_postgres() {
+    local data=$WORK/volume/data
+    launch postgres postgres setpriv --reuid postgres --regid postgres --init-groups \
+        "$PG_BIN/postgres" -D "$data" -p "$POSTGRES" -c listen_addresses="$HOST" \
+        -c unix_socket_directories= -c max_connections=50 -c shared_buffers=64MB \
+        -c track_io_timing=on -c track_wal_io_timing=on -c jit=off \
+        -c max_parallel_workers_per_gather=0 -c log_min_messages=error
+    wait_for PostgreSQL "$PG_BIN/pg_isready" -q -h "$HOST" -p "$POSTGRES"
+}
+
 start_redis() {
+    launch_redis
+    # Old sessions, as any shop has them: 300,000 keys that nothing reads.
+    redis-cli -p "$REDIS" DEBUG POPULATE 300000 session 40 >/dev/null
+}
+
+launch_redis() {
     launch redis redis redis-server --bind "$HOST" --port "$REDIS" --save '' --appendonly no \
         --maxmemory 200mb --maxmemory-policy allkeys-lru --enable-debug-command local
     wait_for Redis redis-cli -p "$REDIS" ping
-    # Old sessions, as any shop has them: 300,000 keys that nothing reads.
-    redis-cli -p "$REDIS" DEBUG POPULATE 300000 session 40 >/dev/null
 }
 
 start_proxy() {
@@ -135,6 +147,7 @@ start_api() {
     launch api api "$BIN/lab-api" --listen "$HOST:$API" --postgres "$HOST:$PROXY_PG" \
         --redis "$HOST:$PROXY_REDIS" --version "$version" "$@"
     echo "$version" >"$WORK/version"
+    echo "$*" >"$WORK/api-flags"
 }
 
 # deploy_api VERSION [FLAGS...]: the new build takes over the port, then the old one drains.
@@ -148,6 +161,10 @@ deploy_api() {
 start_gateway() {
     mkdir -p "$WORK/nginx-tmp"
     fill nginx.conf
+    launch_gateway
+}
+
+launch_gateway() {
     launch gateway gateway nginx -c "$WORK/nginx.conf"
     wait_for nginx fetches "http://$HOST:$GATEWAY/status"
 }
@@ -174,6 +191,8 @@ start_exporters() {
 
 start_prometheus() {
     fill prometheus.yml
+    # Where samples and alerts go besides, for those who answer them.
+    printf '%s\n' "$PROMETHEUS_EXTRA" >>"$WORK/prometheus.yml"
     cp "$LAB/config/rules.yml" "$WORK/rules.yml"
     launch prometheus lab prometheus --config.file="$WORK/prometheus.yml" \
         --storage.tsdb.path="$WORK/tsdb" --web.listen-address="$HOST:$PROMETHEUS"
@@ -210,7 +229,7 @@ lab_down() {
     local name controller group
     [[ -d $WORK/pid ]] || return 0
     heal_all
-    for name in load prometheus exporter redis-exporter postgres-exporter nginx-exporter \
+    for name in step load prometheus alertmanager exporter redis-exporter postgres-exporter nginx-exporter \
         node-exporter gateway api api-old proxy redis; do
         stop "$name"
     done

@@ -17,6 +17,9 @@ POSTGRES_EXPORTER=$((BASE_PORT + 10))
 REDIS_EXPORTER=$((BASE_PORT + 11))
 EXPORTER=$((BASE_PORT + 12))
 SYSLOG=$((BASE_PORT + 13))
+ALERTMANAGER=$((BASE_PORT + 14))
+SERVICE_PORT=$((BASE_PORT + 15))
+OPERATOR=$((BASE_PORT + 16))
 
 # A lane lives on one core; lanes share cores only when there are more lanes than cores.
 CORE=$((SLOT % $(nproc)))
