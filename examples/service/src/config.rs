@@ -18,6 +18,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of everything that outlives the process.
     pub data: PathBuf,
+    /// Keep everything in PostgreSQL instead of in `data`, so that several services can share it:
+    /// a connection string, `host=127.0.0.1 user=aiops dbname=aiops`. Needs the feature `postgres`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<String>,
     /// Which mistake is worse: `fewer_misses`, `balanced` or `fewer_pages`.
     pub prefer: Prefer,
     /// Who depends on whom: a `.yaml`, `.json` or `.csv` file. Without one, grouping falls back to
@@ -77,6 +81,7 @@ impl Default for Config {
         Config {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9480),
             data: "aiops-data".into(),
+            postgres: None,
             prefer: Prefer::default(),
             topology: None,
             max_series: 20_000,
@@ -114,6 +119,11 @@ impl Config {
                  everything; add [[tokens]], or listen on 127.0.0.1",
                 self.listen
             ));
+        }
+        if self.postgres.is_some() && !cfg!(feature = "postgres") {
+            return Err(
+                "postgres: this binary was built without the feature of that name".to_owned()
+            );
         }
         for (field, value) in [
             ("max_series", self.max_series as u64),

@@ -1,5 +1,6 @@
 //! What came in, kept before it is acknowledged.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +36,11 @@ pub enum What {
 
 /// Alerts and changes in a store, one log an hour. Correlation is a function of its input, so
 /// reading them again in their order makes the same incidents with the same ids; nothing else has
-/// to be kept of it.
+/// to be kept of it. Services that share a store share the journal: what one of them kept, all read.
 pub struct Journal {
     store: Arc<dyn Store>,
+    /// How many records of each hour were read.
+    read: BTreeMap<i64, u64>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -49,7 +52,7 @@ impl std::fmt::Debug for Journal {
 impl Journal {
     /// The journal in this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Journal { store }
+        Journal { store, read: BTreeMap::new() }
     }
 
     /// Keeps inputs, all or none. Durable when this returns.
@@ -69,38 +72,62 @@ impl Journal {
         Ok(())
     }
 
-    /// What came in during the time before `now`, in the order of arrival.
+    /// What came in during the time before `now` and was not read yet, in the order in which it was kept within
+    /// its hour.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Damaged`].
-    pub fn since(&self, now: Timestamp, back: Duration) -> Result<Vec<Input>> {
+    pub fn since(&mut self, now: Timestamp, back: Duration) -> Result<Vec<Input>> {
         let mut inputs = Vec::new();
-        let hours = (now - back).as_nanos().div_euclid(HOUR)..=now.as_nanos().div_euclid(HOUR);
-        for hour in hours {
-            let log = log_of(Timestamp::from_nanos(hour * HOUR));
-            let mut from = 0;
-            loop {
-                let page = self.store.read_log(log.as_bytes(), from, PAGE);
-                let page = page
-                    .map_err(|source| Error::Store { operation: "reading what came in", source })?;
-                from += page.len() as u64;
-                for record in &page {
-                    inputs.push(serde_json::from_slice(&record.record).map_err(|error| {
-                        let reason = format!("record {} of {log}: {error}", record.position);
-                        Error::Damaged { reason }
-                    })?);
-                }
-                if page.len() < PAGE {
-                    break;
-                }
-            }
+        for hour in hour_of(now - back)..=hour_of(now) {
+            self.read_hour(hour, &mut inputs)?;
         }
         Ok(inputs)
     }
+
+    /// What was kept since the last reading, by this service or by others on the same store. Their clocks may differ
+    /// by up to an hour.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Damaged`]; what could not be read is read the next time.
+    pub fn news(&mut self, now: Timestamp) -> Result<Vec<Input>> {
+        let hour = Duration::from_secs(3_600);
+        self.read.retain(|read, _| *read >= hour_of(now - hour));
+        let mut inputs = Vec::new();
+        for hour in hour_of(now - hour)..=hour_of(now + hour) {
+            self.read_hour(hour, &mut inputs)?;
+        }
+        Ok(inputs)
+    }
+
+    fn read_hour(&mut self, hour: i64, inputs: &mut Vec<Input>) -> Result<()> {
+        let log = log_of(Timestamp::from_nanos(hour * HOUR));
+        let mut from = self.read.get(&hour).copied().unwrap_or(0);
+        loop {
+            let page = self.store.read_log(log.as_bytes(), from, PAGE);
+            let page =
+                page.map_err(|source| Error::Store { operation: "reading what came in", source })?;
+            for record in &page {
+                inputs.push(serde_json::from_slice(&record.record).map_err(|error| {
+                    let reason = format!("record {} of {log}: {error}", record.position);
+                    Error::Damaged { reason }
+                })?);
+            }
+            from += page.len() as u64;
+            self.read.insert(hour, from);
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn hour_of(at: Timestamp) -> i64 {
+    at.as_nanos().div_euclid(HOUR)
 }
 
 fn log_of(at: Timestamp) -> String {
-    format!("inputs/{:012}", at.as_nanos().div_euclid(HOUR))
+    format!("inputs/{:012}", hour_of(at))
 }
 
 #[cfg(test)]
@@ -108,19 +135,37 @@ mod tests {
     use super::*;
     use aiops_core::{Labels, MemoryStore};
 
+    fn input(n: i64) -> Input {
+        let at = Timestamp::from_secs(n * 1_000);
+        let alert = Alert::new("A", Labels::from([("n", n.to_string().as_str())]), at);
+        Input { at, what: What::Alert(Box::new(alert)) }
+    }
+
     #[test]
     fn the_last_hours_come_back_in_their_order() {
-        let journal = Journal::new(Arc::new(MemoryStore::default()));
-        let input = |n: i64| {
-            let at = Timestamp::from_secs(n * 1_000);
-            let alert = Alert::new("A", Labels::from([("n", n.to_string().as_str())]), at);
-            Input { at, what: What::Alert(Box::new(alert)) }
-        };
+        let store = Arc::new(MemoryStore::default());
+        let journal = Journal::new(store.clone());
         let inputs: Vec<_> = (0..30).map(input).collect();
         inputs.chunks(7).for_each(|some| journal.keep(some).unwrap());
         let now = Timestamp::from_secs(30_000);
-        assert_eq!(journal.since(now, Duration::from_secs(30_000)).unwrap(), inputs);
-        let some = journal.since(now, Duration::from_secs(7_200)).unwrap();
-        assert_eq!(some, inputs[22..], "from the beginning of the hour");
+        let read =
+            |back| Journal::new(store.clone()).since(now, Duration::from_secs(back)).unwrap();
+        assert_eq!(read(30_000), inputs);
+        assert_eq!(read(7_200), inputs[22..], "from the beginning of the hour");
+    }
+
+    #[test]
+    fn what_another_service_kept_is_news_once() {
+        let store = Arc::new(MemoryStore::default());
+        let (mut ours, theirs) = (Journal::new(store.clone()), Journal::new(store));
+        let now = Timestamp::from_secs(8_000);
+        ours.keep(&[input(7)]).unwrap();
+        assert_eq!(ours.since(now, Duration::from_secs(3_600)).unwrap(), [input(7)]);
+        assert_eq!(ours.news(now).unwrap(), []);
+        theirs.keep(&[input(8), input(6)]).unwrap();
+        ours.keep(&[input(9)]).unwrap();
+        let news = ours.news(now).unwrap();
+        assert_eq!(news, [input(6), input(8), input(9)], "hour by hour, as it was kept");
+        assert_eq!(ours.news(now + Duration::from_secs(3_600)).unwrap(), []);
     }
 }

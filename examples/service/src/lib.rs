@@ -16,12 +16,14 @@
 mod acting;
 mod config;
 mod error;
+pub mod health;
 pub mod journal;
+pub mod points;
 pub mod recent;
 mod stages;
 pub mod web;
 
-pub use acting::{ActConfig, Acting, Route, RouteKind, Seen};
+pub use acting::{ActConfig, Acting, Audited, Route, RouteKind, Seen};
 pub use config::{Config, Role, Token};
 pub use error::{Error, Result};
-pub use stages::{Ranked, Stages, Verdict};
+pub use stages::{Fallback, Ranked, Stages, Verdict};

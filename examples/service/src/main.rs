@@ -73,6 +73,17 @@ fn main() -> ExitCode {
 
 fn store(config: &Config) -> Result<Arc<dyn Store>> {
     let failed = |reason: String| Error::Data { folder: config.data.clone(), reason };
+    #[cfg(feature = "postgres")]
+    if let Some(connection) = &config.postgres {
+        let shared = aiops_knowledge::PostgresConfig {
+            connection: connection.clone(),
+            ..aiops_knowledge::PostgresConfig::default()
+        };
+        let opened = shared.build();
+        return Ok(Arc::new(
+            opened.map_err(|source| Error::Store { operation: "reaching PostgreSQL", source })?,
+        ));
+    }
     std::fs::create_dir_all(&config.data).map_err(|error| failed(error.to_string()))?;
     let store = aiops_knowledge::RedbStore::open(config.data.join("aiops.redb"));
     Ok(Arc::new(store.map_err(|error| failed(error.to_string()))?))

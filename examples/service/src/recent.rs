@@ -26,6 +26,30 @@ impl Recent {
         Recent { step, slots, rings: Vec::new() }
     }
 
+    /// The distance of points.
+    pub fn step(&self) -> Duration {
+        self.step
+    }
+
+    /// The first step that begins at or after `from`'s, and how many have ended since, so that nothing is expected
+    /// for them any more; `None` when none has.
+    pub fn ended(&self, from: Timestamp, now: Timestamp) -> Option<(Timestamp, usize)> {
+        let (first, next) = (self.step_of(from), self.step_of(now));
+        (next > first).then(|| (self.time_of(first), (next - first) as usize))
+    }
+
+    /// The values of a series in so many steps from `first` on; `None` when there is none.
+    pub fn values(&self, id: SeriesId, first: Timestamp, steps: usize) -> Option<Vec<f64>> {
+        let ring = self.rings.get(id.index())?.as_ref()?;
+        let (first, slots) = (self.step_of(first), self.slots as i64);
+        let value = |step: i64| {
+            let is_held = step > ring.newest - slots && step <= ring.newest;
+            if is_held { ring.values[step.rem_euclid(slots) as usize] } else { f64::NAN }
+        };
+        let values: Vec<f64> = (first..first + steps as i64).map(value).collect();
+        values.iter().any(|value| value.is_finite()).then_some(values)
+    }
+
     fn step_of(&self, time: Timestamp) -> i64 {
         time.as_nanos().div_euclid(self.step.as_nanos() as i64)
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use aiops_act::{MetricQuery, Situation};
 use aiops_core::{
     Alert, AlertId, AlertRule, Anomaly, Cause, Depends, Event, EventId, Feedback, Frame, Hops,
-    Incident, IncidentId, MetricKind, Outcome, Ranking, Said, SeriesHash, SeriesId, SeriesKey,
-    Store, Subject, Timestamp, Topology,
+    Incident, IncidentId, MetricKind, Outcome, Ranking, Said, Sample, SampleBatch, SeriesHash,
+    SeriesId, SeriesKey, Store, Subject, Timestamp, Topology, telemetry,
 };
 use aiops_correlate::{Context as Now, Correlator, CorrelatorExt, Decision, Funnel, News, Update};
 use aiops_detect::router::{Budget, Router, RouterConfig};
@@ -22,14 +22,15 @@ use aiops_knowledge::topology::{
 use aiops_knowledge::{FeedbackBook, IncidentMemory, MemoryConfig, Remembered, Similar, Tried};
 use aiops_observe::digest::{LogDigestConfig, TraceDigestConfig};
 use aiops_observe::{
-    Inbox, Intake, IntakeAnswer, IntakeRequest, Limits, Normaliser, NormaliserConfig,
+    Declared, Inbox, Intake, IntakeAnswer, IntakeRequest, Limits, Normaliser, NormaliserConfig,
 };
 use aiops_pipeline::settings::correlate;
 use aiops_rca::{
-    Bayes, Context, DefaultConfig, Experience, ExperienceConfig, MetricInfo, RootCauseAnalyzer,
+    Context, DefaultConfig, Experience, ExperienceConfig, MetricInfo, RootCauseAnalyzer,
 };
 
 use crate::journal::{Input, Journal, What};
+use crate::points::{Kept, Points};
 use crate::recent::Recent;
 use crate::{Config, Error, Result, Seen};
 
@@ -47,6 +48,12 @@ const ANOMALIES: usize = 10_000;
 
 /// How far the suspects of an incident may be from its services.
 const HOPS: Hops = Hops::Within(3);
+
+/// Nobody has ticked for so long: alerts are passed on as they are.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Where alerts go that cannot be worked on.
+pub type Fallback = Arc<dyn Fn(&Alert) + Send + Sync>;
 
 /// A ranking and when it was made.
 #[derive(Debug, Clone)]
@@ -81,17 +88,21 @@ pub struct Stages {
     kinds: Arc<RwLock<BTreeMap<SeriesHash, MetricKind>>>,
     known: BTreeSet<SeriesId>,
     recent: Recent,
+    points: Points,
     router: Router,
     rule: AlertRule,
     funnel: Funnel,
     /// What happened to incidents since the last tick.
     updates: Vec<Update>,
+    /// When time last moved on; when it stands still nothing is shown.
+    ticked_at: Timestamp,
+    fallback: Fallback,
     topology: Topology,
     merge: TopologyMerge,
     /// Calls between services that traces tell of.
     graph: ServiceGraph,
     summed_up_at: Timestamp,
-    analyzer: Bayes,
+    analyzer: Box<dyn RootCauseAnalyzer>,
     alerts: BTreeMap<AlertId, Alert>,
     events: BTreeMap<EventId, Event>,
     anomalies: VecDeque<Anomaly>,
@@ -123,23 +134,31 @@ impl Stages {
         let traces = TraceDigestConfig::default().build().map_err(Error::stage("observe"))?;
         let feedback = FeedbackBook::new(store.clone());
         let memory = MemoryConfig::default().open(store.clone());
+        let back = Duration::from_secs(config.keep_minutes * 60);
+        let (points, kept) = Points::open(store.clone(), back, now)?;
         let mut stages = Stages {
             journal: Journal::new(store),
             intake: Intake::new(Limits::default()).with_logs(logs).with_traces(traces),
             normaliser: normaliser.build().map_err(Error::stage("observe"))?,
             inbox: Inbox::default(),
             recent: Recent::new(config.step(), config.slots()),
+            points,
             router: router(&config, &kinds).map_err(Error::stage("detect"))?,
             kinds,
             known: BTreeSet::new(),
             rule: AlertRule::default(),
             funnel: correlate(config.prefer).build().map_err(Error::stage("correlate"))?,
             updates: Vec::new(),
+            ticked_at: now,
+            fallback: Arc::new(|alert| {
+                telemetry::count("aiops_service_passed_on_total", "to", "stderr", 1);
+                eprintln!("passed on: {}", serde_json::to_string(alert).expect("nouns are JSON"));
+            }),
             topology,
             merge,
             graph: ServiceGraph::default(),
             summed_up_at: now,
-            analyzer: DefaultConfig::default().build().map_err(Error::stage("rank"))?,
+            analyzer: Box::new(DefaultConfig::default().build().map_err(Error::stage("rank"))?),
             alerts: BTreeMap::new(),
             events: BTreeMap::new(),
             anomalies: VecDeque::new(),
@@ -150,6 +169,7 @@ impl Stages {
             memory: memory.map_err(Error::stage("remember"))?,
             config,
         };
+        stages.warm_up(kept)?;
         let back = Duration::from_secs(stages.config.recover_hours * 3_600);
         let began = Input { at: now, what: What::Began {} };
         stages.journal.keep(std::slice::from_ref(&began))?;
@@ -158,6 +178,48 @@ impl Stages {
         }
         stages.tick(now)?;
         Ok(stages)
+    }
+
+    /// Hands alerts to `fallback`, unchanged, when they cannot be kept or when nobody ticks. Default: a line of JSON
+    /// on standard error.
+    pub fn pass_on_to(&mut self, fallback: Fallback) {
+        self.fallback = fallback;
+    }
+
+    /// Ranks causes by another analyzer from now on.
+    pub fn rank_by(&mut self, analyzer: Box<dyn RootCauseAnalyzer>) {
+        self.analyzer = analyzer;
+    }
+
+    /// Shows the detectors what was measured before the restart. What they notice of it was told then; only the
+    /// anomalies are kept, for rankings. Points are further apart than the samples were, which calibrates on fewer.
+    fn warm_up(&mut self, kept: Kept) -> Result<()> {
+        let Some((&last, _)) = kept.steps.last_key_value() else { return Ok(()) };
+        let ids = kept.series.iter().map(|key| {
+            // A gap says when the series was last seen, and nothing else: the next point of a counter is a first one.
+            let known =
+                self.normaliser.sample(key, Declared::default(), Sample::new(last, f64::NAN));
+            let id = known.ok().flatten()?.0;
+            (self.normaliser.key(id) == Some(key)).then_some(id)
+        });
+        let ids: Vec<Option<SeriesId>> = ids.collect();
+        self.learn_kinds(ids.iter().flatten());
+        let (mut of_step, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for (time, points) in kept.steps {
+            of_step.clear();
+            values.clear();
+            for (number, value) in points {
+                let Some(id) = ids[number] else { continue };
+                of_step.push(id);
+                values.push(value);
+            }
+            times.clear();
+            times.resize(of_step.len(), time);
+            let batch = SampleBatch::new(&of_step, &times, &values);
+            let batch = batch.map_err(Error::stage("detect"))?;
+            self.watch(&batch).map_err(Error::stage("detect"))?;
+        }
+        Ok(())
     }
 
     /// Goes on with another configuration: the topology file is read again, and how often is ranked and how far
@@ -173,6 +235,7 @@ impl Stages {
         let fixed = [
             ("listen", old.listen != config.listen),
             ("data", old.data != config.data),
+            ("postgres", old.postgres != config.postgres),
             ("prefer", old.prefer != config.prefer),
             ("max_series", old.max_series != config.max_series),
             ("step_seconds", old.step_seconds != config.step_seconds),
@@ -211,8 +274,22 @@ impl Stages {
         let alerts = self.inbox.alerts.drain(..).chain(detected);
         let alerts = alerts.map(|alert| What::Alert(Box::new(alert)));
         let inputs: Vec<Input> = events.chain(alerts).map(|what| Input { at: now, what }).collect();
-        self.journal.keep(&inputs)?;
-        inputs.into_iter().for_each(|input| self.take(input));
+        let kept = self.journal.keep(&inputs);
+        if kept.is_err() || now.since(self.ticked_at) > SILENCE {
+            for input in &inputs {
+                if let What::Alert(alert) = &input.what {
+                    (self.fallback)(alert);
+                }
+            }
+        }
+        kept?;
+        if inputs.is_empty() { Ok(()) } else { self.follow(now) }
+    }
+
+    /// Takes in what is in the journal and was not taken yet: what was just kept, and what other services on the
+    /// same store kept. In the journal's order, so that all of them make the same incidents of it.
+    fn follow(&mut self, now: Timestamp) -> Result<()> {
+        self.journal.news(now)?.into_iter().for_each(|input| self.take(input));
         Ok(())
     }
 
@@ -234,8 +311,21 @@ impl Stages {
     }
 
     fn detect(&mut self, now: Timestamp) -> aiops_detect::Result<Vec<Alert>> {
-        let batch = self.inbox.batch();
-        for &id in batch.ids() {
+        let inbox = std::mem::take(&mut self.inbox);
+        let batch = inbox.batch();
+        self.learn_kinds(batch.ids());
+        let noticed = self.watch(&batch);
+        self.inbox = inbox;
+        let alerts = noticed?.into_iter().map(|(change, anomaly)| {
+            let mut alert = self.rule.alert(&anomaly, now);
+            alert.ends_at = (change == Change::Ended).then_some(anomaly.last_seen);
+            alert
+        });
+        Ok(alerts.collect())
+    }
+
+    fn learn_kinds<'a>(&mut self, ids: impl IntoIterator<Item = &'a SeriesId>) {
+        for &id in ids {
             if self.known.insert(id)
                 && let (Some(hash), Some(info)) =
                     (self.normaliser.hash(id), self.normaliser.info(id))
@@ -244,22 +334,22 @@ impl Stages {
                 kinds.insert(hash, info.kind);
             }
         }
-        self.recent.push(&batch);
+    }
+
+    /// What the detectors notice in a batch. Their anomalies are kept for rankings.
+    fn watch(&mut self, batch: &SampleBatch<'_>) -> aiops_detect::Result<Vec<(Change, Anomaly)>> {
+        self.recent.push(batch);
         let mut noticed = Vec::new();
-        self.router.process(&batch, self.normaliser.interner(), &mut noticed)?;
-        let mut alerts = Vec::new();
-        for Noticed { change, anomaly, .. } in noticed {
-            let mut alert = self.rule.alert(&anomaly, now);
-            alert.ends_at = (change == Change::Ended).then_some(anomaly.last_seen);
-            alerts.push(alert);
+        self.router.process(batch, self.normaliser.interner(), &mut noticed)?;
+        for Noticed { anomaly, .. } in &noticed {
             self.anomalies
                 .retain(|known| known.series != anomaly.series || known.onset != anomaly.onset);
-            self.anomalies.push_back(anomaly);
+            self.anomalies.push_back(anomaly.clone());
             if self.anomalies.len() > ANOMALIES {
                 self.anomalies.pop_front();
             }
         }
-        Ok(alerts)
+        Ok(noticed.into_iter().map(|noticed| (noticed.change, noticed.anomaly)).collect())
     }
 
     fn take(&mut self, input: Input) {
@@ -284,17 +374,24 @@ impl Stages {
     /// are over and remembered, series that fell silent and are forgotten.
     ///
     /// # Errors
-    /// When a ranking or the store fails; the next tick tries again.
+    /// When a ranking or the store fails; the next tick tries again. A ranking that fails holds up nothing else.
     pub fn tick(&mut self, now: Timestamp) -> Result<()> {
+        self.ticked_at = now;
         self.sum_up(now)?;
+        self.follow(now)?;
         self.funnel.advance(now, &self.topology, &mut self.updates);
         let every = Duration::from_secs(self.config.rank_every_seconds);
+        let mut unranked = None;
         for incident in self.shown() {
             let live = incident.state.is_live() && incident.resolved_at.is_none();
             let due = self.ranked.get(&incident.id).is_none_or(|r| now.since(r.at) >= every);
             if live && due {
-                let ranking = self.rank(&incident, now)?;
-                self.ranked.insert(incident.id, Ranked { at: now, ranking });
+                match self.rank(&incident, now) {
+                    Ok(ranking) => {
+                        drop(self.ranked.insert(incident.id, Ranked { at: now, ranking }))
+                    }
+                    Err(error) => unranked = Some(error),
+                }
             }
         }
         for update in std::mem::take(&mut self.updates) {
@@ -303,8 +400,13 @@ impl Stages {
             }
         }
         self.forget(now);
+        let series = self.normaliser.series();
+        let series = series.filter_map(|(id, key, _)| Some((id, key, self.normaliser.hash(id)?)));
+        self.points.keep(series, &self.recent, now)?;
         let silent = self.normaliser.evict_idle(now, Duration::from_secs(3_600));
         if !silent.is_empty() {
+            let interner = self.normaliser.interner();
+            self.points.retain(|series| interner.get(series).is_some())?;
             self.router.release(&silent);
             self.recent.release(&silent);
             silent.iter().for_each(|id| {
@@ -312,7 +414,7 @@ impl Stages {
             });
             self.normaliser.reuse(&silent);
         }
-        Ok(())
+        unranked.map_or(Ok(()), Err)
     }
 
     /// Forgets, once an hour, what correlation has forgotten: alerts, changes and rankings of
@@ -325,6 +427,10 @@ impl Stages {
         let kept = Duration::from_secs(self.config.recover_hours * 3_600);
         self.alerts.retain(|id, _| self.funnel.decision(*id).is_some());
         self.ranked.retain(|id, _| self.funnel.incident(*id).is_some());
+        match experience(&self.feedback, now) {
+            Ok(experience) => self.experience = experience,
+            Err(error) => eprintln!("what people said is as it was read an hour ago: {error}"),
+        }
         self.events.retain(|_, event| now.since(event.starts_at) <= kept);
         self.anomalies.retain(|anomaly| now.since(anomaly.last_seen) <= kept);
     }

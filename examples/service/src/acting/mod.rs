@@ -4,12 +4,14 @@
 //! answered from the last [`Seen`] that the stages gave; what verification measures is read from the stages
 //! themselves. Runs live in the store: after a restart each is driven on from where it stood.
 
+mod claim;
 mod config;
 mod notify;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use aiops_act::executor::scripted::Scripted;
 use aiops_act::executor::{ManualExecutor, WaitExecutor};
 use aiops_act::http::{HttpClient, PlainClient};
 use aiops_act::machine::{Resolution, Run, State};
+use aiops_act::modes::Part;
 use aiops_act::{
     ApprovalPolicy, Binding, Digest, Engine, EngineConfig, GateConfig, Library, RunId, Situation,
     Timekeeper, World, match_runbooks,
@@ -28,11 +31,13 @@ use aiops_act::{
 use aiops_core::{Cause, IncidentId, Reason, Store, Timestamp};
 use aiops_pipeline::act::{is_felt, parameters};
 
+use claim::{Claim, Claims};
 pub use config::{ActConfig, Route, RouteKind};
 use notify::notifier;
 pub use world::Seen;
 use world::{Live, Measured};
 
+use crate::health::Condition;
 use crate::{Config, Error, Result, Role, Stages};
 
 /// How often runs that nobody drives are looked for, and how often the engine says that it is well.
@@ -47,6 +52,10 @@ pub struct Acting {
     library: Library,
     world: Arc<Live>,
     stages: Arc<Mutex<Stages>>,
+    claims: Claims,
+    condition: Arc<Condition>,
+    /// Messages that reached only the last resort since one was last sent.
+    unheard: AtomicUsize,
     after: Duration,
     dry_run: bool,
     state: Mutex<Considered>,
@@ -59,6 +68,17 @@ struct Considered {
     runs: BTreeMap<IncidentId, RunId>,
     driven: BTreeSet<RunId>,
     looked_at: Option<Timestamp>,
+}
+
+/// A part of the audit.
+#[derive(Debug)]
+pub struct Audited {
+    /// The records, the latest first.
+    pub records: Vec<AuditRecord>,
+    /// How many there are in all.
+    pub count: usize,
+    /// Whether the chain is whole, or the first thing that is wrong with it.
+    pub whole: std::result::Result<(), String>,
 }
 
 impl std::fmt::Debug for Acting {
@@ -77,10 +97,16 @@ impl Acting {
         store: Arc<dyn Store>,
         clock: Arc<dyn Timekeeper>,
         stages: Arc<Mutex<Stages>>,
+        condition: Arc<Condition>,
     ) -> Result<Self> {
         let act = &config.act;
         let library = library(act.runbooks.as_deref())?;
-        let world = Arc::new(Live { seen: RwLock::default(), mode: act.mode });
+        let world = Arc::new(Live {
+            seen: RwLock::default(),
+            most: act.mode,
+            condition: condition.clone(),
+            clock: clock.clone(),
+        });
         let settings = EngineConfig {
             name: "aiops-service".to_owned(),
             approval: people(config),
@@ -92,6 +118,7 @@ impl Acting {
             ..EngineConfig::from(config.prefer)
         };
         let client: Arc<dyn HttpClient> = Arc::new(PlainClient::default());
+        let claims = Claims::new(store.clone());
         let mut builder = Engine::builder(settings, store, clock, world.clone())
             .metrics(Arc::new(Measured(stages.clone())));
         if act.dry_run {
@@ -120,6 +147,9 @@ impl Acting {
             library,
             world,
             stages,
+            claims,
+            condition,
+            unheard: AtomicUsize::new(0),
             after: Duration::from_secs(act.propose_after_seconds),
             dry_run: act.dry_run,
             state: Mutex::default(),
@@ -159,7 +189,14 @@ impl Acting {
                 self.consider(situation, &precision, now).await?;
             }
         }
-        self.engine.deliver().await.map_err(Error::stage("act"))?;
+        let delivered = self.engine.deliver().await.map_err(Error::stage("act"))?;
+        // What has been tried in vain for half a minute is not told: nothing must begin that nobody hears of.
+        self.unheard.fetch_add(delivered.last_resort, Ordering::Relaxed);
+        if delivered.sent > 0 {
+            self.unheard.store(0, Ordering::Relaxed);
+        }
+        let is_heard = self.unheard.load(Ordering::Relaxed) == 0 || delivered.later == 0;
+        self.condition.report(Part::Notifier, is_heard, now);
         Ok(())
     }
 
@@ -231,11 +268,30 @@ impl Acting {
             return not_yet(vec![Reason::new("not_settled", waits)], false);
         }
         let params = self.world.read(|seen| parameters(fit, &seen.changes));
-        let run = async {
-            let proposal = self.engine.propose(fit, &situation, &params).await?;
-            self.engine.submit(proposal.plan).await
+        let proposal = match self.engine.propose(fit, &situation, &params).await {
+            Ok(proposal) => proposal,
+            // A parameter that is missing, an executor that is not there: this incident has no plan, and the page
+            // says why. The others go on.
+            Err(error) => {
+                let why = Reason::new("no_plan", format!("{}: {error}", fits.0));
+                return not_yet(vec![why], false);
+            }
         };
-        match run.await {
+        match self.claims.claim(&self.engine, incident, proposal.plan.run, now).await? {
+            Claim::Ours => {}
+            Claim::Theirs(run) => {
+                self.considered(|state| {
+                    state.misfits.remove(&incident);
+                    state.runs.insert(incident, run);
+                });
+                return Ok(());
+            }
+            Claim::Wait => {
+                let why = "another service on this store is about to propose a remedy";
+                return not_yet(vec![Reason::new("claimed", why)], false);
+            }
+        }
+        match self.engine.submit(proposal.plan).await {
             Ok(run) => {
                 self.considered(|state| {
                     state.misfits.remove(&incident);
@@ -244,8 +300,6 @@ impl Acting {
                 self.drive(run);
                 Ok(())
             }
-            // A parameter that is missing, an executor that is not there: this incident has no plan, and the page
-            // says why. The others go on.
             Err(error) => {
                 not_yet(vec![Reason::new("no_plan", format!("{}: {error}", fits.0))], false)
             }
@@ -289,10 +343,18 @@ impl Acting {
     /// # Errors
     /// When the store fails.
     pub async fn run_of(&self, incident: IncidentId) -> Result<Option<Run>> {
-        let Some(run) = self.considered(|state| state.runs.get(&incident).copied()) else {
-            return Ok(None);
+        let known = self.considered(|state| state.runs.get(&incident).copied());
+        let run = match known {
+            Some(run) => Some(run),
+            None => self.claims.of(incident).await?,
         };
-        self.engine.run(run).await.map(Some).map_err(Error::stage("act"))
+        let Some(run) = run else { return Ok(None) };
+        match self.engine.run(run).await {
+            Ok(run) => Ok(Some(run)),
+            // Claimed a moment ago, and not submitted yet.
+            Err(aiops_act::Error::UnknownRun(_)) => Ok(None),
+            Err(error) => Err(Error::stage("act")(error)),
+        }
     }
 
     /// Why nothing was proposed for an incident.
@@ -353,19 +415,19 @@ impl Acting {
         Ok(resolved)
     }
 
-    /// The last `limit` records of the audit, the latest first, and whether the chain up to its head is whole.
+    /// Records of the audit, `limit` of them after leaving out the latest `skip`, the latest first; how many there are;
+    /// and whether the chain up to its head is whole.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn audit(
-        &self,
-        limit: usize,
-    ) -> Result<(Vec<AuditRecord>, std::result::Result<(), String>)> {
+    pub async fn audit(&self, skip: usize, limit: usize) -> Result<Audited> {
         let failed = Error::stage("act");
         let head = self.engine.audit_head().await.map_err(&failed)?;
         let all = self.engine.audit(0, usize::MAX).await.map_err(&failed)?;
         let whole = aiops_act::audit::verify(&all, Some(head)).map_err(|broken| broken.to_string());
-        Ok((all.into_iter().rev().take(limit).collect(), whole.map(|_| ())))
+        let count = all.len();
+        let records = all.into_iter().rev().skip(skip).take(limit).collect();
+        Ok(Audited { records, count, whole: whole.map(|_| ()) })
     }
 
     /// Starts nothing new, and finishes or journals what is under way.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aiops_act::executor::BoxFuture;
-use aiops_act::{MetricQuery, Metrics, Mode, Situation, World};
+use aiops_act::{MetricQuery, Metrics, Mode, Situation, Timekeeper, World};
 use aiops_core::{Event, IncidentId, Timestamp, Topology};
 
 use crate::Stages;
+use crate::health::Condition;
 
 /// What the stages know that the engine asks for.
 #[derive(Debug, Default)]
@@ -23,7 +24,10 @@ pub struct Seen {
 /// The world as the stages saw it last.
 pub(super) struct Live {
     pub(super) seen: RwLock<Seen>,
-    pub(super) mode: Mode,
+    /// The most that is done when all is well.
+    pub(super) most: Mode,
+    pub(super) condition: Arc<Condition>,
+    pub(super) clock: Arc<dyn Timekeeper>,
 }
 
 impl Live {
@@ -52,7 +56,7 @@ impl World for Live {
     }
 
     fn mode(&self) -> Mode {
-        self.mode
+        self.most.max(self.condition.mode(self.clock.now()))
     }
 }
 

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use aiops_act::Timekeeper;
+use aiops_act::{Mode, Timekeeper};
 use aiops_core::{IncidentId, Store, Timestamp};
 use aiops_observe::{IntakeAnswer, IntakeRequest};
 use axum::Router;
@@ -25,6 +25,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+use crate::health::Condition;
 use crate::{Acting, Config, Error, Result, Role, Stages, Verdict};
 use auth::{Auth, COOKIE, Who};
 
@@ -41,6 +42,7 @@ struct App {
     auth: RwLock<Arc<Auth>>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Timekeeper>,
+    condition: Arc<Condition>,
     metrics: &'static PrometheusHandle,
 }
 
@@ -92,10 +94,12 @@ impl Service {
     ) -> Result<Self> {
         let stages = Stages::open(config.clone(), store.clone(), clock.now())?;
         let stages = Arc::new(Mutex::new(stages));
-        let acting = Acting::new(config, store.clone(), clock.clone(), stages.clone())?;
+        let condition = Arc::new(Condition::new(clock.now()));
+        let (kept, time, shared) = (store.clone(), clock.clone(), stages.clone());
+        let acting = Acting::new(config, kept, time, shared, condition.clone())?;
         let (acting, auth) = (RwLock::new(Arc::new(acting)), Auth::new(&config.tokens)?);
         let auth = RwLock::new(Arc::new(auth));
-        let app = App { stages, acting, auth, store, clock, metrics: recorder() };
+        let app = App { stages, acting, auth, store, clock, condition, metrics: recorder() };
         Ok(Service { app: Arc::new(app) })
     }
 
@@ -117,7 +121,8 @@ impl Service {
     /// When something of it cannot be used; then everything stays as it was.
     pub async fn reload(&self, config: &Config) -> Result<Vec<&'static str>> {
         let app = &self.app;
-        let acting = Acting::new(config, app.store.clone(), app.clock.clone(), app.stages.clone())?;
+        let (store, clock, stages) = (app.store.clone(), app.clock.clone(), app.stages.clone());
+        let acting = Acting::new(config, store, clock, stages, app.condition.clone())?;
         let auth = app.auth().with_tokens(&config.tokens);
         let given = config.clone();
         let restart = app.with(move |stages, now| stages.reload(given, now)).await?;
@@ -130,6 +135,27 @@ impl Service {
         Ok(restart)
     }
 
+    /// What time alone brings about, once: every second while it serves. Says how the parts are.
+    ///
+    /// # Errors
+    /// When a part failed; the next tick tries again.
+    pub async fn tick(&self) -> Result<()> {
+        let app = &self.app;
+        let ticked = app.with(|stages, now| {
+            let ticked = stages.tick(now);
+            (ticked, stages.seen(now), now)
+        });
+        let (ticked, seen, now) = ticked.await;
+        app.condition.ticked(&ticked, now);
+        let acted = app.acting().tick(seen, now).await;
+        ticked.and(acted)
+    }
+
+    /// How much the service does now, by how its parts are.
+    pub fn mode(&self) -> Mode {
+        self.app.condition.mode(self.app.clock.now())
+    }
+
     /// Serves on `listener` until `stopped`, or until the listener fails.
     ///
     /// # Errors
@@ -139,7 +165,7 @@ impl Service {
         listener: TcpListener,
         stopped: impl Future<Output = ()> + Send + 'static,
     ) -> Result<()> {
-        let ticking = tokio::spawn(tick(self.app.clone()));
+        let ticking = tokio::spawn(keep_ticking(self.clone()));
         let router = router(self.app.clone());
         let served = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
         ticking.abort();
@@ -180,19 +206,17 @@ fn recorder() -> &'static PrometheusHandle {
     })
 }
 
-async fn tick(app: Arc<App>) {
+/// Ticks every second; a tick that panics is reported, and the next one tries again.
+async fn keep_ticking(service: Service) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let ticked =
-            app.with(|stages, now| stages.tick(now).map(|()| (stages.seen(now), now))).await;
-        let acted = match ticked {
-            Ok((seen, now)) => app.acting().tick(seen, now).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = acted {
-            eprintln!("a tick failed and is repeated: {error}");
+        let service = service.clone();
+        match tokio::spawn(async move { service.tick().await }).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => eprintln!("a tick failed and is repeated: {error}"),
+            Err(error) => eprintln!("a tick panicked, which is a bug, and is repeated: {error}"),
         }
     }
 }
@@ -338,6 +362,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
         aiops_core::telemetry::level("aiops_service_incidents", stages.shown().len() as f64);
     })
     .await;
+    aiops_core::telemetry::level("aiops_service_mode", app.acting().engine().mode() as u8 as f64);
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (kind, app.metrics.render()).into_response()
 }

@@ -11,7 +11,7 @@ use aiops_act::{Binding, RunId};
 use aiops_core::{IncidentId, Reason};
 use aiops_pipeline::words;
 use axum::body::Body;
-use axum::extract::{Path, State as Given};
+use axum::extract::{Path, Query, State as Given};
 use axum::http::{Response, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect};
 use maud::{Markup, html};
@@ -23,7 +23,38 @@ use super::{App, Asking, console, failed, plain};
 use crate::{Acting, Result, Role};
 
 /// How many records of the audit a page shows.
-const RECORDS: usize = 200;
+const RECORDS: usize = 100;
+
+/// How many runs a page shows.
+const RUNS: usize = 50;
+
+/// Which page is asked for, from 1.
+#[derive(Deserialize)]
+pub(super) struct Paged {
+    #[serde(default)]
+    page: usize,
+}
+
+impl Paged {
+    /// How many are on the pages before it.
+    fn skip(&self, size: usize) -> usize {
+        self.page.saturating_sub(1).saturating_mul(size)
+    }
+
+    /// Ways to the pages beside it.
+    fn links(&self, size: usize, count: usize) -> Markup {
+        let (page, pages) = (self.page.max(1), count.div_ceil(size).max(1));
+        html! {
+            @if pages > 1 {
+                nav aria-label="Pages" {
+                    @if page > 1 { a href=(format!("?page={}", page - 1)) rel="prev" { "Newer" } " " }
+                    span.dim { "Page " (page) " of " (pages) " " }
+                    @if page < pages { a href=(format!("?page={}", page + 1)) rel="next" { "Older" } }
+                }
+            }
+        }
+    }
+}
 
 /// What is or may be done about one incident.
 pub(super) struct Remedy {
@@ -217,6 +248,7 @@ fn course(run: &Run) -> Markup {
 /// All runs, the mode, and the kill switch.
 pub(super) async fn page(
     Given(app): Given<Arc<App>>,
+    Query(paged): Query<Paged>,
     axum::Extension(who): Asking,
 ) -> Response<Body> {
     let acting = app.acting();
@@ -247,34 +279,39 @@ pub(super) async fn page(
             }
         }
         @if runs.is_empty() { p.dim { "Nothing was proposed yet." } }
-        @for run in &runs {
+        @for run in runs.iter().skip(paged.skip(RUNS)).take(RUNS) {
             a.card href=(format!("/incidents/{}#remedy", run.plan.incident)) {
                 strong { (visible(&run.plan.runbook.document().title)) }
                 (standing(run)) br;
                 span.dim { (words::date(run.plan.proposed_at)) " " (words::clock(run.plan.proposed_at)) ", for " (run.plan.cause) }
             }
         }
+        (paged.links(RUNS, runs.len()))
     };
     Html(console::page("Runs", false, &body)).into_response()
 }
 
 /// The record, and whether it is whole.
-pub(super) async fn audit(Given(app): Given<Arc<App>>) -> Response<Body> {
-    let (records, whole) = match app.acting().audit(RECORDS).await {
-        Ok(found) => found,
+pub(super) async fn audit(
+    Given(app): Given<Arc<App>>,
+    Query(paged): Query<Paged>,
+) -> Response<Body> {
+    let audited = match app.acting().audit(paged.skip(RECORDS), RECORDS).await {
+        Ok(audited) => audited,
         Err(error) => return failed(&error),
     };
     let body = html! {
         (console::navigation())
         h1 { "Audit" }
-        @match whole {
+        @match &audited.whole {
             Ok(()) => p.good { "The chain of hashes is whole." },
             Err(broken) => p.bad role="alert" { (broken) },
         }
-        table { @for record in &records { tr {
+        table { @for record in &audited.records { tr {
             td { (record.seq) } td { (words::date(record.at)) " " (words::clock(record.at)) }
             td { (record.what.replace('_', " ")) " " span.dim { (visible(&detail(record))) } }
         } } }
+        (paged.links(RECORDS, audited.count))
     };
     Html(console::page("Audit", false, &body)).into_response()
 }

@@ -61,13 +61,7 @@ impl Service {
 
     /// What the service does every second by itself, now.
     pub fn tick(&self) {
-        let now = self.clock.now();
-        let seen = {
-            let mut stages = self.stages.lock().unwrap();
-            stages.tick(now).unwrap();
-            stages.seen(now)
-        };
-        self.runtime.block_on(self.web.acting().tick(seen, now)).unwrap();
+        self.runtime.block_on(self.web.tick()).unwrap();
     }
 }
 
