@@ -62,6 +62,11 @@ impl Votes {
     /// An unusual run of the last values.
     pub const FOREST: Votes = Votes(4);
 
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub(crate) fn from_bits(bits: u32) -> Votes {
+        Votes((bits & 7) as u8)
+    }
+
     /// Whether all of `other` are in it.
     pub fn has(self, other: Votes) -> bool {
         self.0 & other.0 == other.0
@@ -246,8 +251,8 @@ pub trait BatchEngine: Send {
     /// [`poll`](Self::poll).
     fn wait(&mut self, ticket: Ticket, deadline: Duration) -> Result<Outcome>;
 
-    /// Everything that was learnt about these series, in this order: a shard, or one of them. Batches in
-    /// flight count as not learnt yet.
+    /// Everything that was learnt about these series, in this order: a shard, or one of them. A batch
+    /// that was submitted before is in it, whether its outcome was taken or not.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).

@@ -3,8 +3,8 @@
 //!
 //! # The shape of it
 //! A [`BatchEngine`] holds the state of very many series and judges batches of samples with a [`Model`]. A
-//! [`CpuEngine`] does so on one core, with explicit vector instructions; an [`EngineChain`] is several
-//! engines as one and loses no batch when one fails; an [`EngineBank`] is an engine as a
+//! [`CpuEngine`] does so on one core, with explicit vector instructions, and a `DeviceEngine` (features
+//! `cuda`, `wgpu`) on a GPU; an [`EngineChain`] is several engines as one and loses no batch when one fails; an [`EngineBank`] is an engine as a
 //! [`DetectorBank`](aiops_detect::DetectorBank), for the router and the policy of `aiops-detect`.
 //! [`ReferenceDetector`] is the same judgement in plain `f64`, which every engine is compared with.
 //!
@@ -28,16 +28,15 @@
 //! # Ok::<(), aiops_gpu::Error>(())
 //! ```
 //!
-//! # What is not here
-//! **Engines on a GPU.** The contract is made for them; this version has engines for the processor only.
-//!
 //! # When not to use it
 //! For deviations from a mean, the banks of `aiops-detect` are hundreds of times faster. Whether the
 //! network adds to the default detectors on your series, measure first: `docs/benchmarks/gpu.md`.
 //!
 //! # Features
-//! `train`: training an LSTM. `testing`: a conformance function for engines, and one that fails on demand.
-//! Neither pulls anything in. No file is written and no device touched by any of it.
+//! `train`: training LSTMs. `testing`: a conformance function for engines, and one that fails on demand.
+//! Neither pulls anything in. `cuda` and `wgpu`: engines on devices, on cubecl; they build without a toolkit,
+//! and are tested on a software device: no GPU was at hand, and no speed of one is known. No file is written by
+//! any of it.
 #![allow(
     clippy::neg_cmp_op_on_partial_ord,
     reason = "conditions that must hold are written down and negated, so that NaN fails too"
@@ -52,6 +51,9 @@ mod choose;
 mod cpu;
 mod engine;
 mod error;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[allow(unsafe_code, reason = "launches name their bounds; each block says why it is sound")]
+mod gpu;
 mod history;
 mod model;
 pub mod pretrained;
@@ -79,6 +81,9 @@ pub use engine::{
     Ask, BatchEngine, Capabilities, Columns, EngineKind, Flag, Outcome, Stats, Ticket, Votes, run,
 };
 pub use error::{Error, Result};
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "cuda", feature = "wgpu"))))]
+pub use gpu::{DeviceConfig, DeviceEngine, DeviceInfo};
 pub use model::{LstmReference, LstmWeights, Model, RUN, ReferenceDetector, RunForest};
 pub use rule::{Judgement, RuleConfig};
 pub use simd::Simd;

@@ -1,6 +1,6 @@
 //! What is written of a series, and what a judgement looks like as a verdict.
 
-use aiops_core::{SnapshotError, SnapshotReader, SnapshotWriter, Timestamp};
+use aiops_core::{SeriesId, Snapshot, SnapshotError, SnapshotReader, SnapshotWriter, Timestamp};
 use aiops_detect::{State, Tier, Verdict};
 
 use crate::{
@@ -49,6 +49,78 @@ impl Record {
             }
         }
         Ok(Record { moments: Moments { mean, variance, error, last, seen, gaps }, run })
+    }
+}
+
+/// All that an engine knows of a series, as every engine writes it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SeriesState {
+    pub(crate) record: Record,
+    /// The part of the mean below single precision, for an engine that keeps it as a sum of two.
+    pub(crate) below: f32,
+    /// Prediction, `h`, `c`; empty without an LSTM.
+    pub(crate) lstm: Vec<f32>,
+}
+
+const KIND: &str = "gpu:series";
+const VERSION: u16 = 1;
+
+impl SeriesState {
+    /// Writes series of an engine with so many hidden units.
+    pub(crate) fn save(
+        states: impl ExactSizeIterator<Item = SeriesState>,
+        hidden: usize,
+    ) -> Vec<u8> {
+        let mut out = SnapshotWriter::new();
+        out.u32(states.len() as u32);
+        out.u32(hidden as u32);
+        for state in states {
+            state.record.save(&mut out);
+            out.f32(state.below);
+            state.lstm.iter().for_each(|value| out.f32(*value));
+        }
+        Snapshot::new(KIND, VERSION, out.finish()).to_bytes()
+    }
+
+    /// Reads what [`save`](Self::save) wrote, of as many series as `ids`, for an engine with `own` hidden
+    /// units. An engine of statistics takes what it can use, so that state survives a fall and a return.
+    pub(crate) fn load(
+        ids: &[SeriesId],
+        own: usize,
+        bytes: &[u8],
+    ) -> Result<Vec<SeriesState>, SnapshotError> {
+        let snapshot = Snapshot::from_bytes(bytes, KIND, VERSION)?;
+        let mut from = SnapshotReader::new(snapshot.payload());
+        let count = from.u32()? as usize;
+        let hidden = from.u32()? as usize;
+        if count != ids.len() || hidden > crate::model::MAX_HIDDEN {
+            let reason = format!("{count} series of {hidden} units, {} wanted", ids.len());
+            return Err(SnapshotError::ConfigMismatch(reason));
+        }
+        if own != 0 && hidden != own {
+            let reason = format!("{hidden} hidden units, here {own}");
+            return Err(SnapshotError::ConfigMismatch(reason));
+        }
+        let mut read = Vec::new();
+        for _ in ids {
+            let record = Record::load(&mut from)?;
+            let below = from.f32()?;
+            if !(f64::from(below).abs() <= 1e-6 * record.moments.mean.abs() + 1e-40) {
+                return Err(SnapshotError::Malformed(format!("a mean and {below} below it")));
+            }
+            let mut lstm = Vec::with_capacity(2 * own + 1);
+            for _ in 0..if hidden == 0 { 0 } else { 2 * hidden + 1 } {
+                let value = from.f32()?;
+                if !(value.abs() <= 1e9) {
+                    let reason = format!("a state cannot be {value}");
+                    return Err(SnapshotError::Malformed(reason));
+                }
+                lstm.push(value);
+            }
+            read.push(SeriesState { record, below, lstm });
+        }
+        from.end()?;
+        Ok(read)
     }
 }
 

@@ -86,12 +86,12 @@ const LEAST_ERROR: f64 = 0.1;
 /// The checked form of [`RuleConfig`].
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
-    alpha: f64,
+    pub(crate) alpha: f64,
     pub(crate) warm_up: u32,
     pub(crate) rate: f64,
-    weights: [f64; 3],
-    quorum: f64,
-    margin: f64,
+    pub(crate) weights: [f64; 3],
+    pub(crate) quorum: f64,
+    pub(crate) margin: f64,
 }
 
 /// What is known of a series besides the state of its models.

@@ -23,15 +23,19 @@ struct Tensor {
     data_offsets: [usize; 2],
 }
 
-/// The names under which PyTorch saves a module with the fields `lstm` and `head`.
-const NAMES: [&str; 6] = [
-    "lstm.weight_ih_l0",
-    "lstm.weight_hh_l0",
-    "lstm.bias_ih_l0",
-    "lstm.bias_hh_l0",
-    "head.weight",
-    "head.bias",
-];
+/// A tensor on its way out: name, values, shape.
+type Part<'a> = (String, &'a [f32], Vec<usize>);
+
+/// What PyTorch calls the tensors of a field that is an `LSTM(1, hidden)`.
+fn layer<'a>(field: &str, weights: &'a LstmWeights) -> [Part<'a>; 4] {
+    let rows = 4 * weights.hidden();
+    [
+        (format!("{field}.weight_ih_l0"), weights.w_ih(), vec![rows, 1]),
+        (format!("{field}.weight_hh_l0"), weights.w_hh(), vec![rows, weights.hidden()]),
+        (format!("{field}.bias_ih_l0"), weights.b_ih(), vec![rows]),
+        (format!("{field}.bias_hh_l0"), weights.b_hh(), vec![rows]),
+    ]
+}
 
 /// The weights as a safetensors file: `f32`, PyTorch's shapes and gate order, the names of a module with
 /// the fields `lstm = LSTM(1, hidden)` and `head = Linear(hidden, 1)`. `about` goes into its metadata.
@@ -44,28 +48,47 @@ const NAMES: [&str; 6] = [
 /// # Ok::<(), aiops_gpu::Error>(())
 /// ```
 pub fn to_safetensors(weights: &LstmWeights, about: &[(&str, &str)]) -> Vec<u8> {
-    let hidden = weights.hidden();
     let bias = [weights.readout_bias()];
-    let parts: [(&[f32], Vec<usize>); 6] = [
-        (weights.w_ih(), vec![4 * hidden, 1]),
-        (weights.w_hh(), vec![4 * hidden, hidden]),
-        (weights.b_ih(), vec![4 * hidden]),
-        (weights.b_hh(), vec![4 * hidden]),
-        (weights.readout(), vec![1, hidden]),
-        (&bias, vec![1]),
-    ];
+    let mut parts = layer("lstm", weights).to_vec();
+    parts.extend(head(weights, &bias));
+    write(&parts, about)
+}
+
+/// An autoencoder as a safetensors file: as [`to_safetensors`], of a module with the fields `encoder` and
+/// `decoder`, each an `LSTM(1, hidden)`, and `head = Linear(hidden, 1)`, which reads the decoder. The
+/// encoder's readout is not written, because nothing uses it.
+pub fn autoencoder_to_safetensors(
+    encoder: &LstmWeights,
+    decoder: &LstmWeights,
+    about: &[(&str, &str)],
+) -> Vec<u8> {
+    let bias = [decoder.readout_bias()];
+    let mut parts = layer("encoder", encoder).to_vec();
+    parts.extend(layer("decoder", decoder));
+    parts.extend(head(decoder, &bias));
+    write(&parts, about)
+}
+
+fn head<'a>(weights: &'a LstmWeights, bias: &'a [f32]) -> [Part<'a>; 2] {
+    [
+        ("head.weight".to_owned(), weights.readout(), vec![1, weights.hidden()]),
+        ("head.bias".to_owned(), bias, vec![1]),
+    ]
+}
+
+fn write(parts: &[Part<'_>], about: &[(&str, &str)]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     if !about.is_empty() {
         let about = about.iter().map(|(key, value)| ((*key).to_owned(), (*value).into()));
         header.insert("__metadata__".to_owned(), serde_json::Value::Object(about.collect()));
     }
     let mut data = Vec::new();
-    for (name, (values, shape)) in NAMES.iter().zip(parts) {
+    for (name, values, shape) in parts {
         let from = data.len();
         values.iter().for_each(|value| data.extend_from_slice(&value.to_le_bytes()));
         let tensor =
             serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [from, data.len()]});
-        header.insert((*name).to_owned(), tensor);
+        header.insert(name.clone(), tensor);
     }
     let mut header = serde_json::Value::Object(header).to_string();
     // The format wants data to begin at a multiple of eight.
@@ -85,52 +108,109 @@ pub fn to_safetensors(weights: &LstmWeights, about: &[(&str, &str)]) -> Vec<u8> 
 /// [`Error::Weights`] when the bytes are no such file, a tensor is missing, twice there, not `F32`, or of
 /// the wrong shape. Nothing is allocated beyond the size of `bytes`.
 pub fn from_safetensors(bytes: &[u8]) -> Result<LstmWeights> {
-    let reject = |reason: String| Error::weights(format!("no safetensors: {reason}"));
-    let (length, rest) =
-        bytes.split_first_chunk::<8>().ok_or_else(|| reject("shorter than its header".into()))?;
-    let length = u64::from_le_bytes(*length);
-    if length > LONGEST_HEADER.min(rest.len() as u64) {
-        return Err(reject(format!("a header of {length} bytes")));
+    let file = File::parse(bytes)?;
+    let hidden = file.hidden("")?;
+    file.lstm("", hidden, file.head(hidden)?)
+}
+
+/// Encoder and decoder from a file as [`autoencoder_to_safetensors`] or PyTorch writes it, for
+/// [`Autoencoder::new`](crate::Autoencoder::new). The encoder gets a readout of zeros.
+///
+/// ```
+/// use aiops_gpu::{LstmWeights, weights};
+/// let decoder = LstmWeights::random(8, 1);
+/// let bytes = weights::autoencoder_to_safetensors(&decoder, &decoder, &[]);
+/// let (encoder, read) = weights::autoencoder_from_safetensors(&bytes)?;
+/// assert_eq!((read, encoder.w_hh()), (decoder.clone(), decoder.w_hh()));
+/// # Ok::<(), aiops_gpu::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`from_safetensors`].
+pub fn autoencoder_from_safetensors(bytes: &[u8]) -> Result<(LstmWeights, LstmWeights)> {
+    let file = File::parse(bytes)?;
+    let hidden = file.hidden("encoder.")?;
+    let encoder = file.lstm("encoder.", hidden, (vec![0.0; hidden], 0.0))?;
+    let decoder = file.lstm("decoder.", hidden, file.head(hidden)?)?;
+    Ok((encoder, decoder))
+}
+
+/// A safetensors file whose header was read.
+struct File<'a> {
+    header: BTreeMap<String, serde_json::Value>,
+    data: &'a [u8],
+}
+
+fn reject(reason: String) -> Error {
+    Error::weights(format!("no safetensors: {reason}"))
+}
+
+impl<'a> File<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let (length, rest) = bytes
+            .split_first_chunk::<8>()
+            .ok_or_else(|| reject("shorter than its header".into()))?;
+        let length = u64::from_le_bytes(*length);
+        if length > LONGEST_HEADER.min(rest.len() as u64) {
+            return Err(reject(format!("a header of {length} bytes")));
+        }
+        let (header, data) = rest.split_at(length as usize);
+        let mut header: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(header).map_err(|error| reject(error.to_string()))?;
+        header.remove("__metadata__");
+        Ok(File { header, data })
     }
-    let (header, data) = rest.split_at(length as usize);
-    let mut header: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(header).map_err(|error| reject(error.to_string()))?;
-    header.remove("__metadata__");
-    let find = |end: &str| -> Result<(Vec<usize>, Vec<f32>)> {
-        let mut named = header.iter().filter(|(name, _)| name.ends_with(end));
+
+    /// The one tensor whose name ends so, of those that have `field` in theirs.
+    fn find(&self, field: &str, end: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+        let wanted = |name: &str| name.ends_with(end) && name.contains(field);
+        let mut named = self.header.iter().filter(|(name, _)| wanted(name));
         let (Some((name, tensor)), None) = (named.next(), named.next()) else {
-            return Err(reject(format!("needs one tensor whose name ends in {end:?}")));
+            return Err(reject(format!("needs one tensor {field:?} whose name ends in {end:?}")));
         };
         let tensor: Tensor =
             serde_json::from_value(tensor.clone()).map_err(|error| reject(error.to_string()))?;
         let [from, to] = tensor.data_offsets;
         let size = tensor.shape.iter().try_fold(4_usize, |size, n| size.checked_mul(*n));
-        let held = data.get(from..to).filter(|held| Some(held.len()) == size);
+        let held = self.data.get(from..to).filter(|held| Some(held.len()) == size);
         let Some(held) = held.filter(|_| tensor.dtype == "F32") else {
             let Tensor { dtype, shape, .. } = tensor;
             return Err(reject(format!("{name}: {dtype} {shape:?} at {from}..{to}")));
         };
         let floats = held.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));
         Ok((tensor.shape, floats.collect()))
-    };
-    let (w_hh_shape, w_hh) = find("weight_hh_l0")?;
-    let hidden = w_hh_shape.get(1).copied().unwrap_or(0);
-    let expect = |(shape, values): (Vec<usize>, Vec<f32>), wanted: &[usize], what: &str| {
+    }
+
+    fn expect(&self, field: &str, end: &str, wanted: &[usize]) -> Result<Vec<f32>> {
+        let (shape, values) = self.find(field, end)?;
         if shape != wanted {
-            return Err(Error::weights(format!("{what} is {shape:?}, not {wanted:?}")));
+            return Err(Error::weights(format!("{field}{end} is {shape:?}, not {wanted:?}")));
         }
         Ok(values)
-    };
-    if !(1..=MAX_HIDDEN).contains(&hidden) {
-        return Err(Error::weights(format!("{hidden} hidden units, must be 1 to 1024")));
     }
-    let w_hh = expect((w_hh_shape, w_hh), &[4 * hidden, hidden], "weight_hh_l0")?;
-    let w_ih = expect(find("weight_ih_l0")?, &[4 * hidden, 1], "weight_ih_l0")?;
-    let b_ih = expect(find("bias_ih_l0")?, &[4 * hidden], "bias_ih_l0")?;
-    let b_hh = expect(find("bias_hh_l0")?, &[4 * hidden], "bias_hh_l0")?;
-    let w_out = expect(find(".weight")?, &[1, hidden], "weight of the readout")?;
-    let b_out = expect(find(".bias")?, &[1], "bias of the readout")?;
-    LstmWeights::new(w_ih, w_hh, b_ih, b_hh, w_out, b_out[0])
+
+    /// Hidden units of a layer.
+    fn hidden(&self, field: &str) -> Result<usize> {
+        let (shape, _) = self.find(field, "weight_hh_l0")?;
+        let hidden = shape.get(1).copied().unwrap_or(0);
+        if !(1..=MAX_HIDDEN).contains(&hidden) {
+            return Err(Error::weights(format!("{hidden} hidden units, must be 1 to 1024")));
+        }
+        Ok(hidden)
+    }
+
+    fn head(&self, hidden: usize) -> Result<(Vec<f32>, f32)> {
+        let weight = self.expect("", ".weight", &[1, hidden])?;
+        Ok((weight, self.expect("", ".bias", &[1])?[0]))
+    }
+
+    fn lstm(&self, field: &str, hidden: usize, readout: (Vec<f32>, f32)) -> Result<LstmWeights> {
+        let w_hh = self.expect(field, "weight_hh_l0", &[4 * hidden, hidden])?;
+        let w_ih = self.expect(field, "weight_ih_l0", &[4 * hidden, 1])?;
+        let b_ih = self.expect(field, "bias_ih_l0", &[4 * hidden])?;
+        let b_hh = self.expect(field, "bias_hh_l0", &[4 * hidden])?;
+        LstmWeights::new(w_ih, w_hh, b_ih, b_hh, readout.0, readout.1)
+    }
 }
 
 /// Which block of ONNX's gates is our gate: i, f, g, o lie at 0, 2, 3, 1 of i, o, f, c.

@@ -4,7 +4,7 @@
 #![allow(clippy::excessive_precision, reason = "numbers stand as the other tool printed them")]
 
 use aiops_detect::tier3::{PackedForest, PackedNode};
-use aiops_gpu::{Forecaster, ForestScorer, LstmReference, LstmWeights, Simd, weights};
+use aiops_gpu::{Autoencoder, Forecaster, ForestScorer, LstmReference, LstmWeights, Simd, weights};
 
 const HIDDEN: usize = 3;
 const INPUTS: [f32; 8] = [0.5, -1.0, 2.0, 0.0, 0.25, -3.0, 8.0, 1.0];
@@ -33,8 +33,16 @@ const ONNX_W: [f32; 12] = [
     0.44739559292793274,
 ];
 
+/// Numbers that a layer with its readout takes of the formula.
+const FORMULA: usize = 4 * HIDDEN * (HIDDEN + 3) + HIDDEN + 1;
+const TORCH_AUTOENCODER_SCORE: f64 = 1.0670905543798879;
+
 fn fixed() -> LstmWeights {
-    let mut n = 0;
+    numbers_from(0)
+}
+
+/// Weights by the formula of `golden/lstm.py`, from its n-th number on.
+fn numbers_from(mut n: usize) -> LstmWeights {
     let mut next = |count: usize| -> Vec<f32> {
         let numbers = n..n + count;
         n += count;
@@ -62,6 +70,30 @@ fn the_lstm_is_pytorchs() {
             assert!(off < 1e-6, "{simd:?}: off by {off}");
         }
     }
+}
+
+/// Through the file and back, in PyTorch's gate order: the windows are told as PyTorch tells them.
+#[test]
+fn the_autoencoder_is_pytorchs() {
+    let (encoder, decoder) = (fixed(), numbers_from(FORMULA));
+    let bytes = weights::autoencoder_to_safetensors(&encoder, &decoder, &[("recipe", "a formula")]);
+    let (encoder, decoder) = weights::autoencoder_from_safetensors(&bytes).unwrap();
+    for simd in Simd::available() {
+        let autoencoder = Autoencoder::on(&encoder, &decoder, simd).unwrap();
+        let mut score = [f64::NAN];
+        autoencoder.score(&INPUTS[..5], 5, &mut score).unwrap();
+        let off = (score[0] - TORCH_AUTOENCODER_SCORE).abs();
+        assert!(off < 1e-6, "{simd:?}: off by {off}");
+        autoencoder.score_reference(&INPUTS[..5], 5, &mut score).unwrap();
+        assert!((score[0] - TORCH_AUTOENCODER_SCORE).abs() < 1e-6);
+    }
+    for cut in [4, 100, bytes.len() - 1] {
+        assert!(weights::autoencoder_from_safetensors(&bytes[..cut]).is_err());
+    }
+    assert!(
+        weights::autoencoder_from_safetensors(&weights::to_safetensors(&encoder, &[])).is_err()
+    );
+    assert!(weights::from_safetensors(&bytes).is_err(), "two layers are not one");
 }
 
 #[test]

@@ -95,16 +95,11 @@ def with_torch(quick):
     import torch
 
     torch.set_num_threads(1)
-    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-    for device in devices:
+    for device in ["cpu"] + (["cuda"] if torch.cuda.is_available() else []):
         on_gpu = device == "cuda"
         name = f"torch {torch.__version__}, {torch.cuda.get_device_name(0) if on_gpu else device}"
         clock = time.perf_counter if on_gpu else time.process_time
-        batch = (65_536 if on_gpu else 512)
-        lstm = torch.nn.LSTM(1, HIDDEN).to(device).eval()
-        windows = torch.randn(WINDOW, batch, 1, device=device)
-        step = torch.randn(1, batch, 1, device=device)
-        state = tuple(torch.zeros(1, batch, HIDDEN, device=device) for _ in range(2))
+        runs = 3 if quick else 9
 
         def timed(work, count=1):
             def run():
@@ -114,12 +109,64 @@ def with_torch(quick):
                 if on_gpu:
                     torch.cuda.synchronize()
 
-            return best(run, 3 if quick else 9, clock)
+            return best(run, runs, clock) / count
 
-        row(f"{name}: windows of {WINDOW}, batch {batch}", batch / timed(lambda: lstm(windows)), "windows/s")
-        repeats = 20
-        seconds = timed(lambda: lstm(step, state), repeats)
-        row(f"{name}: steps with state, batch {batch}", batch * repeats / seconds, "steps/s")
+        # cuDNN on a device, in each precision it offers there; the best counts.
+        kinds = [("f32", torch.float32, False)]
+        if on_gpu:
+            kinds += [("tf32", torch.float32, True), ("f16", torch.float16, False), ("bf16", torch.bfloat16, False)]
+        for kind, dtype, tf32 in kinds:
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+            for batch in [4_096, 65_536, 262_144] if on_gpu and not quick else [512]:
+                try:
+                    lstm = torch.nn.LSTM(1, HIDDEN).to(device, dtype).eval()
+                    windows = torch.randn(WINDOW, batch, 1, device=device, dtype=dtype)
+                    state = tuple(torch.zeros(1, batch, HIDDEN, device=device, dtype=dtype) for _ in range(2))
+                    step = windows[:1].contiguous()
+                    what = f"{name}, {kind}, batch {batch}"
+                    row(f"{what}: windows of {WINDOW}", batch / timed(lambda: lstm(windows)), "windows/s")
+                    row(f"{what}: steps with state", batch / timed(lambda: lstm(step, state), 20), "steps/s")
+                    if on_gpu:
+                        graph = torch.cuda.CUDAGraph()
+                        with torch.no_grad(), torch.cuda.graph(graph):
+                            lstm(step, state)
+                        row(f"{what}: steps with state, as a graph", batch / timed(graph.replay, 20), "steps/s")
+                except RuntimeError as error:
+                    print(f"{name}, {kind}, batch {batch}: not measured, {str(error).splitlines()[0]}")
+
+        # A forest as tensors: all rows go down all trees together, a level at a time.
+        trees, depth, features = 100, 8, 8
+        size = 2 ** (depth + 1) - 1
+        cut = torch.randn(trees, size, device=device)
+        feature = torch.randint(features, (trees, size), device=device)
+        path = torch.rand(trees, size, device=device)
+        of_tree = torch.arange(trees, device=device)
+
+        def forest(data):
+            at = torch.zeros(len(data), trees, dtype=torch.long, device=device)
+            for _ in range(depth):
+                right = data.gather(1, feature[of_tree, at]) >= cut[of_tree, at]
+                at = 2 * at + 1 + right
+            return torch.exp2(-path[of_tree, at].sum(1) / trees)
+
+        for batch in [65_536, 1_048_576] if on_gpu and not quick else [4_096]:
+            data = torch.randn(batch, features, device=device)
+            row(f"{name}: forest 100 x 256 as tensors, batch {batch}", batch / timed(lambda: forest(data)), "rows/s")
+            if on_gpu and hasattr(torch, "compile") and not quick:
+                try:
+                    compiled = torch.compile(forest)
+                    seconds = timed(lambda: compiled(data))
+                    row(f"{name}: forest as tensors, compiled, batch {batch}", batch / seconds, "rows/s")
+                except Exception as error:  # what is missing for it differs by version
+                    print(f"{name}: forest as tensors, compiled: not measured, {str(error).splitlines()[0]}")
+
+        if on_gpu:
+            host = torch.empty(1 << 26, dtype=torch.float32).pin_memory()
+            there = torch.empty_like(host, device=device)
+            seconds = timed(lambda: there.copy_(host, non_blocking=True))
+            row(f"{name}: copied to the device, pinned", host.numel() * 4 / seconds, "B/s")
+            seconds = timed(lambda: there.add_(1.0))
+            row(f"{name}: read and written on the device", host.numel() * 8 / seconds, "B/s")
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

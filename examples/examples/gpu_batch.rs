@@ -1,7 +1,8 @@
 //! Machine learning on every metric: picks the best engine that is compiled in, says why, and finds one
 //! broken series among twenty thousand.
 //!
-//! `cargo run --release -p aiops-examples --example gpu_batch`
+//! `cargo run --release -p aiops-examples --example gpu_batch`, and with `--features cuda,wgpu` where there is
+//! a device.
 #![allow(clippy::print_stdout, reason = "an example shows what a user would see")]
 
 use std::time::Duration;

@@ -15,9 +15,9 @@ use crate::{
 /// training did not hold, wherever in the window they are; a stream costs a whole window a sample, so that
 /// the [`Forecaster`](crate::Forecaster) is the default there.
 ///
-/// The last value is told by the decoder's readout of the encoder's state. Weights come from elsewhere: an
-/// encoder-decoder of PyTorch or ONNX, see [`weights`](crate::weights); the feature `train` trains forecasters
-/// only. Cost: twice that of [`Forecaster::windows`](crate::Forecaster::windows). Scores are within 1e-4 of
+/// The last value is told by the decoder's readout of the encoder's state. Weights come from
+/// `train_autoencoder` (feature `train`), or from PyTorch, see
+/// [`autoencoder_from_safetensors`](crate::weights::autoencoder_from_safetensors). Cost: twice that of [`Forecaster::windows`](crate::Forecaster::windows). Scores are within 1e-4 of
 /// [`score_reference`](Self::score_reference), relative to one.
 ///
 /// Source: Malhotra et al. 2016, "LSTM-based encoder-decoder for multi-sensor anomaly detection"; deviation:

@@ -2,16 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use aiops_core::{
-    Sample, SampleBatch, SeriesId, Snapshot, SnapshotError, SnapshotReader, SnapshotWriter,
-};
+use aiops_core::{Sample, SampleBatch, SeriesId};
 
 use super::{ForestScorer, States};
 use crate::{
     Ask, BatchEngine, Capabilities, Columns, EngineKind, Error, Flag, LstmWeights, Model, Outcome,
     RUN, Result, Simd, Stats, Ticket, Votes,
     model::push,
-    record::Record,
+    record::{Record, SeriesState},
     rounds::rounds,
     rule::{Moments, Rule},
 };
@@ -348,58 +346,30 @@ impl BatchEngine for CpuEngine {
 
     fn snapshot(&mut self, ids: &[SeriesId]) -> Result<Vec<u8>> {
         self.registered(ids)?;
-        let mut out = SnapshotWriter::new();
-        out.u32(ids.len() as u32);
-        out.u32(self.states.as_ref().map_or(0, States::hidden) as u32);
-        for id in ids {
+        let hidden = self.states.as_ref().map_or(0, States::hidden);
+        let state = |id: &SeriesId| {
             let series = id.index();
-            Record { moments: self.moments[series], run: self.runs[series] }.save(&mut out);
-            if let Some(states) = &self.states {
+            let moments = self.moments[series];
+            let lstm = self.states.as_ref().map_or_else(Vec::new, |states| {
                 let (h, c, predicted) = states.get(series);
-                out.f32(predicted);
-                h.iter().chain(&c).for_each(|value| out.f32(*value));
-            }
-        }
-        Ok(Snapshot::new(KIND, VERSION, out.finish()).to_bytes())
+                [vec![predicted], h, c].concat()
+            });
+            let below = (moments.mean - f64::from(moments.mean as f32)) as f32;
+            let record = Record { moments, run: self.runs[series] };
+            // Beyond single precision there is nothing below.
+            SeriesState { record, below: if below.is_finite() { below } else { 0.0 }, lstm }
+        };
+        Ok(SeriesState::save(ids.iter().map(state), hidden))
     }
 
     fn restore(&mut self, ids: &[SeriesId], bytes: &[u8]) -> Result<()> {
         self.registered(ids)?;
-        let snapshot = Snapshot::from_bytes(bytes, KIND, VERSION)?;
-        let mut from = SnapshotReader::new(snapshot.payload());
-        let count = from.u32()? as usize;
-        let hidden = from.u32()? as usize;
         let own = self.states.as_ref().map_or(0, States::hidden);
-        if count != ids.len() || hidden > crate::model::MAX_HIDDEN {
-            let reason = format!("{count} series of {hidden} units, {} wanted", ids.len());
-            return Err(SnapshotError::ConfigMismatch(reason).into());
-        }
-        // An engine of statistics takes what it can use, so that state survives a fall and a return.
-        if own != 0 && hidden != own {
-            let reason = format!("{hidden} hidden units, here {own}");
-            return Err(SnapshotError::ConfigMismatch(reason).into());
-        }
-        // All is read before anything changes.
-        let mut read = Vec::new();
-        for _ in ids {
-            let record = Record::load(&mut from)?;
-            let mut numbers = Vec::with_capacity(2 * hidden + 1);
-            for _ in 0..if hidden == 0 { 0 } else { 2 * hidden + 1 } {
-                let value = from.f32()?;
-                if !(value.abs() <= 1e9) {
-                    let reason = format!("a state cannot be {value}");
-                    return Err(SnapshotError::Malformed(reason).into());
-                }
-                numbers.push(value);
-            }
-            read.push((record, numbers));
-        }
-        from.end()?;
-        for (id, (record, numbers)) in ids.iter().zip(read) {
+        for (id, state) in ids.iter().zip(SeriesState::load(ids, own, bytes)?) {
             let series = id.index();
-            self.moments[series] = record.moments;
-            self.runs[series] = record.run;
-            if let (Some(states), [predicted, state @ ..]) = (&mut self.states, &numbers[..]) {
+            self.moments[series] = state.record.moments;
+            self.runs[series] = state.record.run;
+            if let (Some(states), [predicted, state @ ..]) = (&mut self.states, &state.lstm[..]) {
                 let (h, c) = state.split_at(own);
                 states.set(series, h, c, *predicted);
             }
@@ -411,9 +381,6 @@ impl BatchEngine for CpuEngine {
         self.stats
     }
 }
-
-const KIND: &str = "gpu:series";
-const VERSION: u16 = 1;
 
 impl From<&LstmWeights> for Model {
     /// A model of statistics and this LSTM, with the usual rule.

@@ -115,11 +115,22 @@ impl RunForest {
         &self.packed
     }
 
+    /// Scores of usual runs in ascending order, the score at which the tail begins, its share, and the
+    /// mean excess over it: what [`p_value`](Self::p_value) is made of.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub(crate) fn ranks(&self) -> (&[f64], f64, f64, f64) {
+        (&self.usual, self.tail_start(), TAIL, self.excess)
+    }
+
+    fn tail_start(&self) -> f64 {
+        let n = self.usual.len();
+        self.usual[(((1.0 - TAIL) * n as f64) as usize).min(n - 1)]
+    }
+
     /// Chance that a usual run scores at least so high; never 0.
     pub fn p_value(&self, score: f64) -> f64 {
         let n = self.usual.len();
-        let at = ((1.0 - TAIL) * n as f64) as usize;
-        let start = self.usual[at.min(n - 1)];
+        let start = self.tail_start();
         if score > start {
             return (TAIL * (-(score - start) / self.excess).exp()).max(f64::MIN_POSITIVE);
         }

@@ -15,9 +15,8 @@ use super::{
 };
 use crate::model::LstmWeights;
 
-/// Weights in the order in which a step reads them, scaled for powers of two.
+/// Weights as [`pack`] orders them, scaled for powers of two.
 ///
-/// Per hidden unit: four biases, four input weights, then four recurrent weights for each unit read.
 /// Rows of i, f and o are times -log2 e and those of g times -2 log2 e, so that sigmoid(x) = 1/(1+2^y)
 /// and tanh(x) = (1-2^y)/(1+2^y) need no multiplication.
 #[derive(Debug, Clone)]
@@ -61,25 +60,30 @@ const GROUP: usize = 16;
 /// 2e-12 there.
 const LIMIT: f32 = 39.0;
 
+/// Gates i, f and o are negated, g is negated and doubled.
+const SCALE: [f64; 4] = [-1.0, -1.0, -2.0, -1.0];
+
+/// Weights in the order in which a step reads them: per hidden unit four biases, four input weights, then
+/// four recurrent weights for each unit read; scaled for powers of e with `per_power` = 1, of two with
+/// log2 e.
+pub(crate) fn pack(weights: &LstmWeights, per_power: f64) -> Vec<f32> {
+    let hidden = weights.hidden();
+    let mut packed = Vec::with_capacity(4 * hidden * (hidden + 2));
+    let scaled = |gate: usize, w: f64| (w * SCALE[gate] * per_power) as f32;
+    for unit in 0..hidden {
+        packed.extend((0..4).map(|gate| scaled(gate, weights.bias(gate, unit))));
+        packed.extend((0..4).map(|gate| scaled(gate, weights.input(gate, unit))));
+        for from in 0..hidden {
+            packed.extend((0..4).map(|gate| scaled(gate, weights.recurrent(gate, unit, from))));
+        }
+    }
+    packed
+}
+
 impl Packed {
     pub(crate) fn new(weights: &LstmWeights, simd: Simd) -> Self {
         let hidden = weights.hidden();
-        let mut packed = Vec::with_capacity(4 * hidden * (hidden + 2));
-        const SCALE: [f64; 4] = [-1.0, -1.0, -2.0, -1.0];
-        let scaled = |gate: usize, w: f64| (w * SCALE[gate] * std::f64::consts::LOG2_E) as f32;
-        for unit in 0..hidden {
-            for gate in 0..4 {
-                packed.push(scaled(gate, weights.bias(gate, unit)));
-            }
-            for gate in 0..4 {
-                packed.push(scaled(gate, weights.input(gate, unit)));
-            }
-            for from in 0..hidden {
-                for gate in 0..4 {
-                    packed.push(scaled(gate, weights.recurrent(gate, unit, from)));
-                }
-            }
-        }
+        let packed = pack(weights, std::f64::consts::LOG2_E);
         // Outputs of the layer lie within ±1.
         let largest = |gate: usize, unit: usize| {
             let recurrent: f64 = (0..hidden).map(|k| weights.recurrent(gate, unit, k).abs()).sum();

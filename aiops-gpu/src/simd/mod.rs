@@ -18,6 +18,8 @@ mod proof;
 mod x86;
 
 pub(crate) use lines::Lines;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+pub(crate) use lstm::pack;
 
 /// Which instructions the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

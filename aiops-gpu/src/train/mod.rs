@@ -3,8 +3,13 @@
 //! A layer of 64 units is small: plain loops over 32 series at a time train it in minutes on one core.
 //! What a framework would bring is weight formats, which [`weights`](crate::weights) reads and writes.
 
+mod autoencoder;
 mod network;
 
+use std::collections::BTreeMap;
+
+use aiops_core::MetricClass;
+pub use autoencoder::TrainedAutoencoder;
 use network::{Network, Pass};
 use serde::{Deserialize, Serialize};
 
@@ -115,20 +120,12 @@ impl TrainConfig {
         self.check()?;
         let standard = self.standardise(series)?;
         let mut random = Random::new(self.seed);
-        let mut order: Vec<usize> = (0..standard.len()).collect();
-        shuffle(&mut order, &mut random);
-        let kept = ((self.validation * order.len() as f64).ceil() as usize).max(1);
-        if standard.len() < 2 || kept >= order.len() {
-            let reason =
-                format!("2 series that are long enough are needed, got {}", standard.len());
-            return Err(Error::weights(reason));
-        }
+        let (validation, training) = self.split(standard.len(), &mut random)?;
         let segments = |chosen: &[usize]| -> Vec<&[f32]> {
             let of = chosen.iter().flat_map(|i| standard[*i].chunks(self.segment));
             of.filter(|segment| segment.len() >= 16).collect()
         };
-        let (validation, training) = order.split_at(kept);
-        let (validation, mut training) = (segments(validation), segments(training));
+        let (validation, mut training) = (segments(&validation), segments(&training));
         if training.is_empty() || validation.is_empty() {
             return Err(Error::weights("every series is shorter than 16 samples"));
         }
@@ -180,6 +177,41 @@ impl TrainConfig {
             mean_loss: naive(|_| 0.0),
             last_loss: naive(|last| last),
         })
+    }
+
+    /// Trains a network for each class of metrics, on the series of the class.
+    ///
+    /// An engine runs one model: give each class an engine, or an
+    /// [`EngineBank`](crate::EngineBank), of its own. `progress` learns which class is at work.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train), for the first class that fails.
+    pub fn train_classes(
+        &self,
+        series: &[(MetricClass, &[f64])],
+        progress: &mut dyn FnMut(MetricClass, Progress) -> bool,
+    ) -> Result<BTreeMap<MetricClass, Trained>> {
+        let mut classes: BTreeMap<MetricClass, Vec<&[f64]>> = BTreeMap::new();
+        for (class, values) in series {
+            classes.entry(*class).or_default().push(values);
+        }
+        let trained = classes.into_iter().map(|(class, series)| {
+            Ok((class, self.train(&series, &mut |now| progress(class, now))?))
+        });
+        trained.collect()
+    }
+
+    /// Which of so many series are kept for validation, and which are trained on.
+    fn split(&self, series: usize, random: &mut Random) -> Result<(Vec<usize>, Vec<usize>)> {
+        let mut order: Vec<usize> = (0..series).collect();
+        shuffle(&mut order, random);
+        let kept = ((self.validation * series as f64).ceil() as usize).max(1);
+        if kept >= series {
+            let reason = format!("2 series that are long enough are needed, got {series}");
+            return Err(Error::weights(reason));
+        }
+        let training = order.split_off(kept);
+        Ok((order, training))
     }
 
     fn check(&self) -> Result<()> {

@@ -8,7 +8,7 @@
 use super::{BEND, LANES, huber};
 use crate::{LstmWeights, Result};
 
-type Column = [f32; LANES];
+pub(super) type Column = [f32; LANES];
 
 /// Weights in one vector: recurrent, input, bias, readout, readout bias.
 #[derive(Debug, Clone)]
@@ -20,30 +20,31 @@ pub(super) struct Network {
 /// State between stretches.
 #[derive(Debug, Clone)]
 pub(super) struct State {
-    h: Vec<Column>,
-    c: Vec<Column>,
+    pub(super) h: Vec<Column>,
+    pub(super) c: Vec<Column>,
 }
 
 /// One stretch of steps with all that the way back needs.
 #[derive(Debug)]
 pub(super) struct Pass {
     steps: Vec<Step>,
+    /// Prediction less target where there is one, else 0; of each step.
+    errors: Vec<Column>,
     start: State,
     /// Sum of losses and how many.
     pub(super) loss: f64,
     pub(super) count: f64,
 }
 
+/// One step with all that the way back needs.
 #[derive(Debug)]
-struct Step {
+pub(super) struct Step {
     x: Column,
-    /// Prediction less target where there is one, else 0.
-    error: Column,
     /// i, f, g, o: hidden columns each.
     gates: [Vec<Column>; 4],
-    c: Vec<Column>,
     tanh_c: Vec<Column>,
-    h: Vec<Column>,
+    /// After the step.
+    pub(super) state: State,
 }
 
 impl Network {
@@ -93,43 +94,16 @@ impl Network {
         steps: usize,
         at: &dyn Fn(usize, usize) -> Option<f32>,
     ) -> Pass {
-        let n = self.hidden;
-        let (input, bias, readout) = self.offsets();
-        let mut pass =
-            Pass { steps: Vec::with_capacity(steps), start: state.clone(), loss: 0.0, count: 0.0 };
+        let mut pass = Pass {
+            steps: Vec::with_capacity(steps),
+            errors: Vec::with_capacity(steps),
+            start: state.clone(),
+            loss: 0.0,
+            count: 0.0,
+        };
         for step in 0..steps {
             let x: Column = std::array::from_fn(|lane| at(step, lane).unwrap_or(0.0));
-            let mut gates: [Vec<Column>; 4] = Default::default();
-            for (gate, columns) in gates.iter_mut().enumerate() {
-                for unit in 0..n {
-                    let row = gate * n + unit;
-                    let (w, b) = (self.all[input + row], self.all[bias + row]);
-                    let mut sum: Column = std::array::from_fn(|lane| b + w * x[lane]);
-                    let recurrent = &self.all[row * n..(row + 1) * n];
-                    for (w, h) in recurrent.iter().zip(&state.h) {
-                        for lane in 0..LANES {
-                            sum[lane] += w * h[lane];
-                        }
-                    }
-                    let squash =
-                        |z: f32| if gate == 2 { z.tanh() } else { 1.0 / (1.0 + (-z).exp()) };
-                    columns.push(sum.map(squash));
-                }
-            }
-            let mut y = [self.all[readout + n]; LANES];
-            let mut tanh_c = Vec::with_capacity(n);
-            for unit in 0..n {
-                let [i, f, g, o] = [0, 1, 2, 3].map(|gate| &gates[gate][unit]);
-                let (c, h) = (&mut state.c[unit], &mut state.h[unit]);
-                let mut tanh = [0.0; LANES];
-                for lane in 0..LANES {
-                    c[lane] = f[lane] * c[lane] + i[lane] * g[lane];
-                    tanh[lane] = c[lane].tanh();
-                    h[lane] = o[lane] * tanh[lane];
-                    y[lane] += self.all[readout + unit] * h[lane];
-                }
-                tanh_c.push(tanh);
-            }
+            let (taken, y) = self.step(state, x);
             let mut error = [0.0; LANES];
             for lane in 0..LANES {
                 if let (Some(_), Some(target)) = (at(step, lane), at(step + 1, lane)) {
@@ -138,62 +112,154 @@ impl Network {
                     pass.count += 1.0;
                 }
             }
-            let (c, h) = (state.c.clone(), state.h.clone());
-            pass.steps.push(Step { x, error, gates, c, tanh_c, h });
+            pass.steps.push(taken);
+            pass.errors.push(error);
         }
         pass
     }
 
-    /// The gradient of the mean loss of a pass, at most `clip` long.
-    pub(super) fn gradient(&self, pass: &Pass, clip: f64) -> Vec<f32> {
-        let n = self.hidden;
-        let (input, bias, readout) = self.offsets();
-        let mut gradient = vec![0.0; self.all.len()];
-        let share = 1.0 / pass.count.max(1.0) as f32;
-        let zero = vec![[0.0; LANES]; n];
-        let (mut from_h, mut from_c) = (zero.clone(), zero);
-        let mut slopes = vec![[0.0; LANES]; 4 * n];
-        for (t, step) in pass.steps.iter().enumerate().rev() {
-            let before = if t == 0 { &pass.start.h } else { &pass.steps[t - 1].h };
-            let c_before = if t == 0 { &pass.start.c } else { &pass.steps[t - 1].c };
-            let bend = BEND as f32;
-            let slope = step.error.map(|error| error.clamp(-bend, bend) * share);
-            gradient[readout + n] += slope.iter().sum::<f32>();
-            for unit in 0..n {
-                let [i, f, g, o] = [0, 1, 2, 3].map(|gate| &step.gates[gate][unit]);
-                let (h, tanh, last) = (&step.h[unit], &step.tanh_c[unit], &c_before[unit]);
-                gradient[readout + unit] += dot(&slope, h);
-                let w = self.all[readout + unit];
-                for lane in 0..LANES {
-                    let dh = w * slope[lane] + from_h[unit][lane];
-                    let dc = dh * o[lane] * (1.0 - tanh[lane] * tanh[lane]) + from_c[unit][lane];
-                    from_c[unit][lane] = dc * f[lane];
-                    slopes[unit][lane] = dc * g[lane] * i[lane] * (1.0 - i[lane]);
-                    slopes[n + unit][lane] = dc * last[lane] * f[lane] * (1.0 - f[lane]);
-                    slopes[2 * n + unit][lane] = dc * i[lane] * (1.0 - g[lane] * g[lane]);
-                    slopes[3 * n + unit][lane] = dh * tanh[lane] * o[lane] * (1.0 - o[lane]);
-                }
+    /// The readout of a state.
+    pub(super) fn read(&self, state: &State) -> Column {
+        let (_, _, readout) = self.offsets();
+        let mut y = [self.all[readout + self.hidden]; LANES];
+        for (w, h) in self.all[readout..].iter().zip(&state.h) {
+            for lane in 0..LANES {
+                y[lane] += w * h[lane];
             }
-            from_h.iter_mut().for_each(|column| column.fill(0.0));
-            for (row, slope) in slopes.iter().enumerate() {
-                gradient[input + row] += dot(slope, &step.x);
-                gradient[bias + row] += slope.iter().sum::<f32>();
-                let weights = &self.all[row * n..(row + 1) * n];
-                let gradients = &mut gradient[row * n..(row + 1) * n];
-                for k in 0..n {
-                    gradients[k] += dot(slope, &before[k]);
+        }
+        y
+    }
+
+    /// One step on, and its prediction.
+    pub(super) fn step(&self, state: &mut State, x: Column) -> (Step, Column) {
+        let n = self.hidden;
+        let (input, bias, _) = self.offsets();
+        let mut gates: [Vec<Column>; 4] = Default::default();
+        for (gate, columns) in gates.iter_mut().enumerate() {
+            for unit in 0..n {
+                let row = gate * n + unit;
+                let (w, b) = (self.all[input + row], self.all[bias + row]);
+                let mut sum: Column = std::array::from_fn(|lane| b + w * x[lane]);
+                let recurrent = &self.all[row * n..(row + 1) * n];
+                for (w, h) in recurrent.iter().zip(&state.h) {
                     for lane in 0..LANES {
-                        from_h[k][lane] += weights[k] * slope[lane];
+                        sum[lane] += w * h[lane];
                     }
                 }
+                let squash = |z: f32| if gate == 2 { z.tanh() } else { 1.0 / (1.0 + (-z).exp()) };
+                columns.push(sum.map(squash));
             }
         }
-        let length = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-        if length > clip {
-            let factor = (clip / length) as f32;
-            gradient.iter_mut().for_each(|g| *g *= factor);
+        let mut tanh_c = Vec::with_capacity(n);
+        for unit in 0..n {
+            let [i, f, g, o] = [0, 1, 2, 3].map(|gate| &gates[gate][unit]);
+            let (c, h) = (&mut state.c[unit], &mut state.h[unit]);
+            let mut tanh = [0.0; LANES];
+            for lane in 0..LANES {
+                c[lane] = f[lane] * c[lane] + i[lane] * g[lane];
+                tanh[lane] = c[lane].tanh();
+                h[lane] = o[lane] * tanh[lane];
+            }
+            tanh_c.push(tanh);
         }
+        let y = self.read(state);
+        (Step { x, gates, tanh_c, state: state.clone() }, y)
+    }
+
+    /// The gradient of the mean loss of a pass, at most `clip` long.
+    pub(super) fn gradient(&self, pass: &Pass, clip: f64) -> Vec<f32> {
+        let mut gradient = vec![0.0; self.all.len()];
+        let share = 1.0 / pass.count.max(1.0) as f32;
+        let mut from = self.zero_state();
+        for (t, step) in pass.steps.iter().enumerate().rev() {
+            let before = if t == 0 { &pass.start } else { &pass.steps[t - 1].state };
+            let slope = pass.errors[t].map(|error| bent(error) * share);
+            self.read_back(&step.state, &slope, &mut from, &mut gradient);
+            self.back(step, before, &mut from, &mut gradient);
+        }
+        shorten(&mut gradient, clip);
         gradient
+    }
+
+    /// Back through a readout: `slope` is that of the loss by what was read of `state`. Adds to the slopes
+    /// by the state (`from`) and to those by the weights.
+    pub(super) fn read_back(
+        &self,
+        state: &State,
+        slope: &Column,
+        from: &mut State,
+        gradient: &mut [f32],
+    ) {
+        let n = self.hidden;
+        let (_, _, readout) = self.offsets();
+        gradient[readout + n] += slope.iter().sum::<f32>();
+        for unit in 0..n {
+            gradient[readout + unit] += dot(slope, &state.h[unit]);
+            let w = self.all[readout + unit];
+            for lane in 0..LANES {
+                from.h[unit][lane] += w * slope[lane];
+            }
+        }
+    }
+
+    /// Back through a step: `from` holds the slopes of the loss by the state after it and gets those by the
+    /// state `before`. Adds to the slopes by the weights, and returns those by the input.
+    pub(super) fn back(
+        &self,
+        step: &Step,
+        before: &State,
+        from: &mut State,
+        gradient: &mut [f32],
+    ) -> Column {
+        let n = self.hidden;
+        let (input, bias, _) = self.offsets();
+        let mut slopes = vec![[0.0; LANES]; 4 * n];
+        for unit in 0..n {
+            let [i, f, g, o] = [0, 1, 2, 3].map(|gate| &step.gates[gate][unit]);
+            let (tanh, last) = (&step.tanh_c[unit], &before.c[unit]);
+            for lane in 0..LANES {
+                let dh = from.h[unit][lane];
+                let dc = dh * o[lane] * (1.0 - tanh[lane] * tanh[lane]) + from.c[unit][lane];
+                from.c[unit][lane] = dc * f[lane];
+                slopes[unit][lane] = dc * g[lane] * i[lane] * (1.0 - i[lane]);
+                slopes[n + unit][lane] = dc * last[lane] * f[lane] * (1.0 - f[lane]);
+                slopes[2 * n + unit][lane] = dc * i[lane] * (1.0 - g[lane] * g[lane]);
+                slopes[3 * n + unit][lane] = dh * tanh[lane] * o[lane] * (1.0 - o[lane]);
+            }
+        }
+        from.h.iter_mut().for_each(|column| column.fill(0.0));
+        let mut by_input = [0.0; LANES];
+        for (row, slope) in slopes.iter().enumerate() {
+            gradient[input + row] += dot(slope, &step.x);
+            gradient[bias + row] += slope.iter().sum::<f32>();
+            let w_in = self.all[input + row];
+            for lane in 0..LANES {
+                by_input[lane] += w_in * slope[lane];
+            }
+            let weights = &self.all[row * n..(row + 1) * n];
+            let gradients = &mut gradient[row * n..(row + 1) * n];
+            for k in 0..n {
+                gradients[k] += dot(slope, &before.h[k]);
+                for lane in 0..LANES {
+                    from.h[k][lane] += weights[k] * slope[lane];
+                }
+            }
+        }
+        by_input
+    }
+}
+
+/// The slope of Huber's loss.
+pub(super) fn bent(error: f32) -> f32 {
+    error.clamp(-BEND as f32, BEND as f32)
+}
+
+/// Makes a gradient at most `clip` long.
+pub(super) fn shorten(gradient: &mut [f32], clip: f64) {
+    let length = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+    if length > clip {
+        let factor = (clip / length) as f32;
+        gradient.iter_mut().for_each(|g| *g *= factor);
     }
 }
 
@@ -245,10 +311,10 @@ mod tests {
         let mut reference = crate::LstmReference::new(&opened);
         let value = |step: usize| (step as f32 * 0.7).cos();
         let pass = network.forward(&mut network.zero_state(), 20, &|step, _| Some(value(step)));
-        for (t, step) in pass.steps.iter().enumerate() {
+        for (t, errors) in pass.errors.iter().enumerate() {
             let predicted = reference.step(f64::from(value(t)));
             let error = predicted - f64::from(value(t + 1));
-            assert!((f64::from(step.error[3]) - error).abs() < 1e-5, "step {t}");
+            assert!((f64::from(errors[3]) - error).abs() < 1e-5, "step {t}");
         }
     }
 }

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 
 HIDDEN = 3
+WINDOW = 5
 SHAPES = [(4 * HIDDEN, 1), (4 * HIDDEN, HIDDEN), (4 * HIDDEN,), (4 * HIDDEN,), (1, HIDDEN), (1,)]
 
 
@@ -36,6 +37,34 @@ if sys.argv[1] == "torch":
         y = head(h).reshape(-1)
     print("torch", torch.__version__)
     print([float(v) for v in y])
+elif sys.argv[1] == "autoencoder":
+    import torch
+
+    # The encoder is the layer above; the decoder's numbers are the next ones of the formula.
+    first = sum(int(np.prod(shape)) for shape in SHAPES)
+    rest = []
+    for shape in SHAPES:
+        size = int(np.prod(shape))
+        rest.append((np.sin(1 + 1.7 * np.arange(first, first + size)) / 2).astype(np.float32).reshape(shape))
+        first += size
+    encoder, decoder, head = torch.nn.LSTM(1, HIDDEN), torch.nn.LSTM(1, HIDDEN), torch.nn.Linear(HIDDEN, 1)
+    with torch.no_grad():
+        layers = [(encoder, [w_ih, w_hh, b_ih, b_hh]), (decoder, rest[:4])]
+        for layer, values in layers:
+            for to, value in zip([layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0], values):
+                to.copy_(torch.from_numpy(value))
+        head.weight.copy_(torch.from_numpy(rest[4]))
+        head.bias.copy_(torch.from_numpy(rest[5]))
+        window = torch.from_numpy(inputs[:WINDOW]).reshape(-1, 1, 1)
+        _, state = encoder(window)
+        told, value = [], head(state[0][0])
+        for back in range(WINDOW):
+            told.append(float(value))
+            _, state = decoder(value.reshape(1, 1, 1), state)
+            value = head(state[0][0])
+    print("torch", torch.__version__)
+    print("told", told)
+    print("score", float(np.mean((np.array(told) - inputs[:WINDOW][::-1].astype(np.float64)) ** 2)))
 else:
     import onnx
     import onnxruntime

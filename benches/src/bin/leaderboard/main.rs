@@ -24,6 +24,8 @@ mod speed;
 mod speed_act;
 mod speed_correlate;
 mod speed_detect;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod speed_device;
 mod speed_gpu;
 #[cfg(feature = "history")]
 mod speed_history;

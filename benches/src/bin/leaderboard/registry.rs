@@ -38,7 +38,24 @@ pub(crate) const SPEED: &[&[SpeedRow]] = &[
     speed_seasonal::ROWS,
     speed_act::ROWS,
     speed_gpu::ROWS,
+    #[cfg(feature = "wgpu")]
+    crate::speed_device::WGPU,
+    #[cfg(feature = "cuda")]
+    crate::speed_device::CUDA,
 ];
+
+/// A row cannot be measured here, because something is not there: said, and left out of the table.
+#[allow(dead_code, reason = "for rows behind features, on hardware that may be missing")]
+#[derive(Debug)]
+pub(crate) struct Absent(pub(crate) String);
+
+impl std::fmt::Display for Absent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Absent {}
 
 /// What went wrong, in words for the person at the terminal.
 pub(crate) type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -66,7 +83,7 @@ pub(crate) struct SpeedRow {
     pub(crate) unit: Unit,
     /// The plain loop or other tool beside ours, in words.
     pub(crate) baseline_is: &'static str,
-    /// Measures both. `quick` asks for the smallest run that still gives a figure.
+    /// Measures both; an [`Absent`] error leaves the row out. `quick` asks for the smallest run that still gives a figure.
     pub(crate) measure: fn(quick: bool) -> Result<Measured>,
 }
 

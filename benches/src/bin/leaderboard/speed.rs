@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     args::Args,
-    registry::{Area, Result, SPEED},
+    registry::{Absent, Area, Result, SPEED},
 };
 
 pub(crate) const AREA: Area = Area {
@@ -51,7 +51,13 @@ fn run(mut args: Args) -> Result<()> {
         if !wanted.is_empty() && !wanted.iter().any(|id| row.id.starts_with(id.as_str())) {
             continue;
         }
-        let figures = (row.measure)(quick).map_err(|error| format!("{}: {error}", row.id))?;
+        let figures = match (row.measure)(quick) {
+            Err(error) if error.is::<Absent>() => {
+                println!("{:<28} not measured: {error}", row.id);
+                continue;
+            }
+            other => other.map_err(|error| format!("{}: {error}", row.id))?,
+        };
         let line = Row {
             id: row.id,
             unit: row.unit.name(),
