@@ -8,7 +8,7 @@ use crate::{
     bank::{rows, width},
 };
 
-/// [`Robust`](super::Robust) for very many series: the same verdicts bit for bit, `16w + 24` bytes a
+/// [`Robust`](super::Robust) for very many series: the same verdicts bit for bit, `16w + 32` bytes a
 /// series, all windows in two flat columns.
 #[derive(Debug, Clone)]
 pub struct RobustBank {

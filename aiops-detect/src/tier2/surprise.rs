@@ -130,7 +130,7 @@ fn lasting(config: &SurpriseConfig) -> HoldRule {
 /// calibrated on the series' own past ([`Calibrator`]). Flags end with the anomaly, the score lingers.
 ///
 /// A gap is answered with [`State::Gap`] and changes only the clock. Values are taken as at most 1e100
-/// in size. Time O(log w) comparisons and a short move, memory about 10 KiB with the defaults.
+/// in size. Time at most w/8 + 32 comparisons and a short move, memory about 10 KiB with the defaults.
 ///
 /// Source: ours; the trailing median as base is an old idea, the held score is what makes it work.
 #[derive(Debug, Clone)]

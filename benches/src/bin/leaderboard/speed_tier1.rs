@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use aiops_core::{SampleBatch, SeriesId, Timestamp};
 use aiops_detect::{
-    DetectorBank,
-    tier1::{EwmaConfig, GuardConfig},
+    Columns, DetectorBank,
+    tier1::{EwmaConfig, GuardConfig, MovingAverageConfig, RobustConfig},
 };
 
 use crate::{
@@ -31,6 +31,8 @@ pub(crate) const ROWS: &[SpeedRow] = rows![
     "tier1_record_random_1k", "32-byte records, ids in random order, plain loop", |quick| random(1_000, quick);
     "tier1_record_random_100k", "32-byte records, ids in random order, plain loop", |quick| random(100_000, quick);
     "tier1_record_random_1m", "32-byte records, ids in random order, plain loop", |quick| random(1_000_000, quick);
+    "trailing_mean", "mean and variance of the last 120 values, summed anew for each sample", trailing_mean;
+    "trailing_median", "median and MAD of the last 120 values, selected anew for each sample", trailing_median;
 ];
 
 const ALPHA: f64 = 0.011_486_4;
@@ -101,6 +103,87 @@ fn sweep(series: usize, quick: bool) -> Result<Measured> {
         baseline: Some(samples / baseline),
         bytes_per_series: Some(bytes as f64),
     })
+}
+
+/// Series side by side in the rows of trailing statistics: their windows fit the second-level cache.
+const SIDE_BY_SIDE: usize = 64;
+
+fn trailing_mean(quick: bool) -> Result<Measured> {
+    let method = MovingAverageConfig { window: 120, ..MovingAverageConfig::default() }.method()?;
+    let bank = Columns::new(method);
+    trailing(quick, bank, |window, value, _| {
+        let mean = window.iter().sum::<f64>() / window.len() as f64;
+        let squares: f64 = window.iter().map(|v| (v - mean) * (v - mean)).sum();
+        (value - mean).abs() / (squares / window.len() as f64).sqrt()
+    })
+}
+
+fn trailing_median(quick: bool) -> Result<Measured> {
+    let bank = RobustConfig { window: 120, ..RobustConfig::default() }.build_bank()?;
+    trailing(quick, bank, |window, value, space| {
+        space.clear();
+        space.extend_from_slice(window);
+        let half = space.len() / 2;
+        let median = *space.select_nth_unstable_by(half, f64::total_cmp).1;
+        space.iter_mut().for_each(|v| *v = (*v - median).abs());
+        let mad = *space.select_nth_unstable_by(half, f64::total_cmp).1;
+        (value - median).abs() / (1.4826 * mad)
+    })
+}
+
+/// A bank of trailing statistics, sweep by sweep, beside a plain score of each window; the plain loop
+/// is measured on fewer rows.
+fn trailing(
+    quick: bool,
+    mut bank: impl DetectorBank,
+    plain: impl Fn(&[f64], f64, &mut Vec<f64>) -> f64,
+) -> Result<Measured> {
+    const WINDOW: usize = 120;
+    let steps = if quick { 1_000 } else { 40_000 };
+    let plain_steps = steps / 20;
+    // An average of two uniform values, so that the middle of a window is denser than its ends.
+    let (a, b) =
+        (values((steps + WINDOW) * SIDE_BY_SIDE, 11), values((steps + WINDOW) * SIDE_BY_SIDE, 12));
+    let inputs: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b - 50.0).collect();
+    let (mut scores, mut flagged) = (vec![0.0; SIDE_BY_SIDE], Vec::new());
+    let mut time = Timestamp::EPOCH;
+    let second = std::time::Duration::from_secs(1);
+    let mut windows: Vec<Vec<f64>> = vec![Vec::new(); SIDE_BY_SIDE];
+    for values in inputs.chunks_exact(SIDE_BY_SIDE).take(WINDOW) {
+        time += second;
+        bank.sweep(time, values, &mut scores, &mut flagged)?;
+        windows.iter_mut().zip(values).for_each(|(window, value)| window.push(*value));
+    }
+    let rest = &inputs[WINDOW * SIDE_BY_SIDE..];
+    let (mut failed, mut space, mut at) = (None, Vec::new(), 0);
+    let bytes_per_series = Some(bank.bytes_per_series() as f64);
+    let (ours, baseline) = compare(
+        5,
+        || {
+            for values in rest.chunks_exact(SIDE_BY_SIDE) {
+                time += second;
+                flagged.clear();
+                let swept = bank.sweep(time, values, &mut scores, &mut flagged);
+                failed = failed.take().or(swept.err());
+            }
+            black_box(&scores);
+        },
+        || {
+            for values in rest.chunks_exact(SIDE_BY_SIDE).take(plain_steps) {
+                for (window, value) in windows.iter_mut().zip(values) {
+                    black_box(plain(window, *value, &mut space));
+                    window[at] = *value;
+                }
+                at = (at + 1) % WINDOW;
+            }
+        },
+    );
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let ours = (steps * SIDE_BY_SIDE) as f64 / ours;
+    let baseline = Some((plain_steps * SIDE_BY_SIDE) as f64 / baseline);
+    Ok(Measured { ours, baseline, bytes_per_series })
 }
 
 /// The best plain loop for a dense step: no gaps, no order, no warm-up, no verdicts.
