@@ -28,13 +28,13 @@ def rising(i):
     return 90.0 / (1.0 + np.exp(-0.05 * (i - 60))) + season + (i * 37 % 11) / 5.0
 
 
-def show(name, values, freq, cap=None, **options):
+def show(name, values, freq, cap=None, search=None, **options):
     n = len(values)
     data = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=n, freq=freq), "y": values})
     if cap:
         data["cap"] = cap
     model = Prophet(n_changepoints=5, uncertainty_samples=0, **options)
-    model.fit(data)
+    model.fit(data, **(search or {}))
     future = model.make_future_dataframe(periods=40, freq=freq)
     if cap:
         future["cap"] = cap
@@ -47,5 +47,7 @@ def show(name, values, freq, cap=None, **options):
 show("DAILY", [daily(i) for i in range(140)], "D")
 show("HOURLY", [hourly(i) for i in range(240)], "h")
 show("LOGISTIC", [rising(i) for i in range(140)], "D", cap=100.0, growth="logistic")
+newton = {"algorithm": "Newton", "iter": 200_000}
+show("NEWTON", [rising(i) for i in range(140)], "D", cap=100.0, search=newton, growth="logistic")
 show("FLAT", [flat(i) for i in range(140)], "D", growth="flat")
 show("MULTIPLICATIVE", [daily(i) for i in range(140)], "D", seasonality_mode="multiplicative")
