@@ -3,11 +3,14 @@
 mod contender;
 pub(crate) mod convert;
 mod data;
+#[cfg(feature = "augurs")]
+mod fitted;
 mod network;
 pub(crate) mod normal;
 mod paired;
 mod quality;
 mod scores;
+mod vote;
 
 use std::path::{Path, PathBuf};
 

@@ -19,7 +19,9 @@ use aiops_detect::{
     },
 };
 
-use super::{Entrant, Failure, data::Series, network};
+#[cfg(feature = "augurs")]
+use super::fitted;
+use super::{Entrant, Failure, data::Series, network, vote};
 use crate::{registry::Result, stopwatch::cpu_seconds};
 
 /// One detector with the configuration it always has: no tuning per set or series.
@@ -261,6 +263,34 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         usual: true,
         run: |series| several(&EmpiricalTailsConfig { rule: TailRule::Copod }, series),
     },
+    Contender {
+        id: "ensemble-spot",
+        metrics: Metrics::One,
+        usual: false,
+        run: |series| {
+            let default = streaming(SurpriseConfig::default().build()?, series);
+            let spot = streaming(SpotConfig::stationary().build()?, series);
+            vote::of_two(default, &spot)
+        },
+    },
+    #[cfg(feature = "augurs")]
+    Contender { id: "mstl-ets", metrics: Metrics::One, usual: false, run: fitted::mstl },
+    #[cfg(feature = "augurs")]
+    Contender {
+        id: "mstl-ets-offline",
+        metrics: Metrics::One,
+        usual: false,
+        run: fitted::mstl_offline,
+    },
+    #[cfg(feature = "augurs")]
+    Contender { id: "prophet", metrics: Metrics::One, usual: false, run: fitted::prophet },
+    #[cfg(feature = "augurs")]
+    Contender {
+        id: "prophet-offline",
+        metrics: Metrics::One,
+        usual: false,
+        run: fitted::prophet_offline,
+    },
     Contender { id: "lstm", metrics: Metrics::Any, usual: false, run: network::alone },
     Contender {
         id: "ensemble-lstm",
@@ -272,7 +302,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
             } else {
                 several(&PcaConfig::default(), series)?
             };
-            network::beside(default, series)
+            vote::of_two(default, &network::alone(series)?)
         },
     },
 ];
@@ -307,9 +337,13 @@ fn streaming(mut detector: impl Detector, series: &Series) -> Output {
 /// A model trained on the rows of one series and judging those of another. Too little data to train
 /// on leaves every row unjudged.
 pub(super) fn batch(config: &dyn Fit, train: &Series, test: &Series) -> Result<Output, Failure> {
-    let mut verdicts = vec![Verdict::unjudged(State::WarmingUp, Tier::Two); test.len()];
-    let (train, test) = (frame(train)?, frame(test)?);
-    let model = match config.fit(&train) {
+    batch_of(config, &frame(train)?, &frame(test)?)
+}
+
+/// The same with clocks of the frames' own.
+pub(super) fn batch_of(config: &dyn Fit, train: &Frame, test: &Frame) -> Result<Output, Failure> {
+    let mut verdicts = vec![Verdict::unjudged(State::WarmingUp, Tier::Two); test.n_steps()];
+    let model = match config.fit(train) {
         Ok(model) => model,
         Err(aiops_detect::Error::NotEnoughData { .. }) => {
             return Ok(Output { verdicts, ..Output::default() });
@@ -317,7 +351,7 @@ pub(super) fn batch(config: &dyn Fit, train: &Series, test: &Series) -> Result<O
         Err(error) => return Err(error.into()),
     };
     let mut scores = vec![0.0; test.n_steps()];
-    model.score(&test, &mut scores)?;
+    model.score(test, &mut scores)?;
     for (step, verdict) in verdicts.iter_mut().enumerate() {
         let gap = (0..test.n_series()).all(|row| !test.row(row)[step].is_finite());
         verdict.state = if gap { State::Gap } else { State::Scored };
@@ -336,12 +370,20 @@ const TRAIN: usize = 1000;
 /// A model trained on the first rows and judging the rest. P-values start from the training scores
 /// and go on learning, because the training rows are what the model fits best.
 fn several(config: &dyn Fit, series: &Series) -> Result<Output, Failure> {
+    several_of(config, series, &frame(series)?)
+}
+
+/// The same with a clock of the frame's own.
+pub(super) fn several_of(
+    config: &dyn Fit,
+    series: &Series,
+    frame: &Frame,
+) -> Result<Output, Failure> {
     let mut verdicts = vec![Verdict::unjudged(State::WarmingUp, Tier::Three); series.len()];
     let train = if series.train_len > 0 { series.train_len } else { TRAIN };
     if train >= series.len() {
         return Ok(Output { verdicts, ..Output::default() });
     }
-    let frame = frame(series)?;
     let model = match config.fit(&frame.slice(0, train)?) {
         Ok(model) => model,
         Err(aiops_detect::Error::NotEnoughData { .. }) => {
@@ -350,7 +392,7 @@ fn several(config: &dyn Fit, series: &Series) -> Result<Output, Failure> {
         Err(error) => return Err(error.into()),
     };
     let mut scores = vec![0.0; frame.n_steps()];
-    model.score(&frame, &mut scores)?;
+    model.score(frame, &mut scores)?;
     let mut calibrator =
         CalibratorConfig { horizon: 8_000, ..CalibratorConfig::default() }.build()?;
     for (step, score) in scores.iter().enumerate() {
@@ -365,7 +407,7 @@ fn several(config: &dyn Fit, series: &Series) -> Result<Output, Failure> {
         }
         calibrator.learn(*score);
     }
-    let causes = blamed(&*model, &frame, series)?;
+    let causes = blamed(&*model, frame, series)?;
     Ok(Output { verdicts, causes, ..Output::default() })
 }
 
@@ -394,10 +436,17 @@ fn blamed(
 
 /// A series as a frame of one-second steps.
 pub(super) fn frame(series: &Series) -> Result<Frame, Failure> {
+    frame_from(series, Timestamp::EPOCH, std::time::Duration::from_secs(1))
+}
+
+/// A series as a frame that begins at `start` and goes on in steps of `step`.
+pub(super) fn frame_from(
+    series: &Series,
+    start: Timestamp,
+    step: std::time::Duration,
+) -> Result<Frame, Failure> {
     let keys = (0..series.columns.len()).map(|i| SeriesKey::new(format!("v{i}"), [("set", "x")]));
-    let values = series.columns.concat();
-    let step = std::time::Duration::from_secs(1);
-    Ok(Frame::new(keys.collect(), Timestamp::EPOCH, step, values)?)
+    Ok(Frame::new(keys.collect(), start, step, series.columns.concat())?)
 }
 
 /// Uniform scores: the row that every measure is read against.

@@ -134,37 +134,36 @@ pub(crate) fn read(dir: &Path, file: &Path, manifest: &Manifest) -> Result<Serie
     flate2::read::MultiGzDecoder::new(compressed)
         .read_to_string(&mut text)
         .map_err(|error| format!("{shown}: {error}"))?;
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.next().unwrap_or_default().split(',').map(str::trim).collect();
-    let stamp = header.iter().position(|name| *name == "timestamp");
-    let label = header.iter().position(|name| *name == "label");
+    // Quotes, line ends of other systems and a byte order mark are the reader's business.
+    let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let header = rows.headers().map_err(|error| format!("{shown}: {error}"))?.clone();
+    let stamp = header.iter().position(|name| name == "timestamp");
+    let label = header.iter().position(|name| name == "label");
     // Metrics are `value`, or `v0`, `v1`, ...; every other column is no feature.
     let is_metric = |name: &str| {
         name == "value"
             || name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
     };
-    let metrics: Vec<usize> = (0..header.len()).filter(|i| is_metric(header[*i])).collect();
+    let metrics: Vec<usize> = (0..header.len()).filter(|i| is_metric(&header[*i])).collect();
     let Some(stamp) = stamp.filter(|_| !metrics.is_empty()) else {
         return Err(format!("{shown}: needs a column timestamp and value or v0, v1, ...").into());
     };
     let mut stamps = Vec::new();
     let mut columns = vec![Vec::new(); metrics.len()];
     let mut labels = label.map(|_| Vec::new());
-    for (row, line) in lines.enumerate().filter(|(_, line)| !line.is_empty()) {
-        let fields: Vec<&str> = line.split(',').collect();
-        if fields.len() != header.len() {
-            let (got, expected) = (fields.len(), header.len());
-            return Err(format!("{shown}, row {row}: {got} fields, expected {expected}").into());
-        }
+    for (row, fields) in rows.records().enumerate() {
+        let fields = fields.map_err(|error| format!("{shown}: {error}"))?;
         stamps.push(fields[stamp].to_owned());
         for (column, metric) in columns.iter_mut().zip(&metrics) {
-            let field = fields[*metric].trim();
+            let field = &fields[*metric];
             let value = if field.is_empty() { Ok(f64::NAN) } else { field.parse() };
             column.push(value.map_err(|_| format!("{shown}, row {row}: no number: {field:?}"))?);
         }
         if let (Some(labels), Some(label)) = (&mut labels, label) {
-            let field = fields[label].trim();
-            labels.push(!matches!(field, "" | "0" | "0.0"));
+            let field = &fields[label];
+            let odd = is_anomaly(field)
+                .ok_or_else(|| format!("{shown}, row {row}: no label: {field:?}"))?;
+            labels.push(odd);
         }
     }
     let set = set_of(dir, file);
@@ -174,6 +173,16 @@ pub(crate) fn read(dir: &Path, file: &Path, manifest: &Manifest) -> Result<Serie
     let train_len = manifest.train_len(&set, name).min(stamps.len());
     let causes = read_causes(file, train_len);
     Ok(Series { set, path, stamps, columns, labels, train_len, causes })
+}
+
+/// What a label says: a number that is not zero is an anomaly, nothing is none.
+fn is_anomaly(field: &str) -> Option<bool> {
+    match field {
+        "" => Some(false),
+        _ if field.eq_ignore_ascii_case("true") => Some(true),
+        _ if field.eq_ignore_ascii_case("false") => Some(false),
+        _ => field.parse::<f64>().ok().map(|number| number != 0.0 && !number.is_nan()),
+    }
 }
 
 /// `start-end:metric,metric` lines: rows count from the end of training, metrics from 1.
@@ -192,4 +201,46 @@ fn read_causes(file: &Path, train_len: usize) -> Vec<Cause> {
         })
     };
     text.lines().filter_map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn read_text(name: &str, text: &str) -> Result<Series, Failure> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join(name);
+        let mut out =
+            flate2::write::GzEncoder::new(std::fs::File::create(&file)?, Default::default());
+        out.write_all(text.as_bytes())?;
+        out.finish()?;
+        let manifest = Manifest::read(dir.path()).map_err(|error| error.to_string())?;
+        read(dir.path(), &file, &manifest)
+    }
+
+    #[test]
+    fn files_of_other_tools_are_read() {
+        let quoted = "\u{feff}\"timestamp\",value,label,point\r\n\"Jan 1, 2020\", 1.5 ,False,9\r\nb,,1.0,9\r\n\r\n";
+        let series = read_text("odd name [1].x.csv.gz", quoted).unwrap();
+        assert_eq!((series.path.as_str(), series.stamps.len()), ("odd name [1].x", 2));
+        assert_eq!(series.stamps[0], "Jan 1, 2020");
+        assert!(series.columns[0][0] == 1.5 && series.columns[0][1].is_nan());
+        assert_eq!(series.labels, Some(vec![false, true]));
+        assert_eq!(read_text("a.csv.gz", "timestamp,v0,v1\n").unwrap().columns.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_where() {
+        for (text, says) in [
+            ("", "needs a column timestamp"),
+            ("timestamp,label\n1,0\n", "needs a column timestamp"),
+            ("timestamp,value\n1,2\n3\n", "2 fields"),
+            ("timestamp,value\n1,2\n3,x\n", "row 1: no number: \"x\""),
+            ("timestamp,value,label\n1,2,maybe\n", "row 0: no label: \"maybe\""),
+        ] {
+            let error = read_text("a.csv.gz", text).err().unwrap().to_string();
+            assert!(error.contains("a.csv.gz") && error.contains(says), "{error}");
+        }
+    }
 }

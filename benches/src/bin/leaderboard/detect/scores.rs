@@ -21,7 +21,7 @@ pub(crate) fn write(dir: &Path, id: &str, series: &Series, output: &Output) -> R
     let flags = flags(series, output);
     let mut text = String::from("timestamp,score,p_value,flag,label\n");
     for (row, verdict) in output.verdicts.iter().enumerate() {
-        text.push_str(&series.stamps[row]);
+        push_field(&mut text, &series.stamps[row]);
         if verdict.is_scored() {
             write!(text, ",{:e},{:e}", verdict.score, verdict.p_value)?;
         } else {
@@ -35,6 +35,17 @@ pub(crate) fn write(dir: &Path, id: &str, series: &Series, output: &Output) -> R
         std::fs::create_dir_all(folder)?;
     }
     std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()).into())
+}
+
+/// A field as CSV wants it: quoted where it must be.
+fn push_field(text: &mut String, field: &str) {
+    if field.contains([',', '"', '\n', '\r']) {
+        text.push('"');
+        text.push_str(&field.replace('"', "\"\""));
+        text.push('"');
+    } else {
+        text.push_str(field);
+    }
 }
 
 /// Rows at which the default policy, with p <= 0.001, would tell someone of an anomaly.
@@ -83,16 +94,16 @@ pub(crate) fn read_foreign(
     }
     let shown = file.display();
     let text = std::fs::read_to_string(&file).map_err(|error| format!("{shown}: {error}"))?;
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.next().unwrap_or_default().split(',').map(str::trim).collect();
-    let column = |name: &str| header.iter().position(|column| *column == name);
+    let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let header = rows.headers().map_err(|error| format!("{shown}: {error}"))?.clone();
+    let column = |name: &str| header.iter().position(|column| column == name);
     let score = column("score").ok_or_else(|| format!("{shown}: needs a column score"))?;
     let p_value = column("p_value");
     let mut verdicts = Vec::with_capacity(series.len());
-    for (row, line) in lines.filter(|line| !line.is_empty()).enumerate() {
-        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+    for (row, fields) in rows.records().enumerate() {
+        let fields = fields.map_err(|error| format!("{shown}: {error}"))?;
         let number = |column: usize| -> Result<Option<f64>, Failure> {
-            match fields.get(column).copied().unwrap_or_default() {
+            match &fields[column] {
                 "" => Ok(None),
                 field => match field.parse::<f64>() {
                     Ok(value) if value.is_finite() => Ok(Some(value)),
