@@ -20,7 +20,7 @@
 //! implementation, built from a [`FunnelConfig`].
 //!
 //! # Features
-//! `sim`: the storm generator. `zones`: maintenance windows in named time zones. `testing`: `testing::check_correlator`, which judges an implementation of [`Correlator`].
+//! `sim`: the storm generator. `linfa`: `SimilarConfig`, which groups by wording where no topology helps. `zones`: maintenance windows in named time zones. `testing`: `testing::check_correlator`, which judges an implementation of [`Correlator`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod baseline;
@@ -49,6 +49,9 @@ mod silence;
 #[cfg(feature = "sim")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
 pub mod sim;
+#[cfg(feature = "linfa")]
+#[cfg_attr(docsrs, doc(cfg(feature = "linfa")))]
+mod similar;
 mod skew;
 mod snapshot;
 #[cfg(feature = "testing")]
@@ -75,4 +78,7 @@ pub use matcher::Matcher;
 pub use near::Relation;
 pub use onset::SpreadConfig;
 pub use silence::{Expired, Silence, Silences, Weekday, When, Zone};
+#[cfg(feature = "linfa")]
+#[cfg_attr(docsrs, doc(cfg(feature = "linfa")))]
+pub use similar::SimilarConfig;
 pub use skew::{ClockSkew, SkewConfig};
