@@ -372,7 +372,7 @@ async fn until_asked(approver: &Patient, count: usize) {
     }
 }
 
-fn resident_bytes() -> f64 {
+pub(crate) fn resident_bytes() -> f64 {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let pages = pages.and_then(|text| text.split_whitespace().nth(1)?.parse::<f64>().ok());
     pages.map_or(f64::NAN, |pages| pages * 4_096.0)
