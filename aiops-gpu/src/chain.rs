@@ -10,8 +10,8 @@ use aiops_core::{SampleBatch, SeriesId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Ask, BatchEngine, BreakerConfig, Capabilities, EngineKind, Error, Model, Outcome, OwnedBatch,
-    Result, Stats, Ticket,
+    Ask, BatchEngine, BreakerConfig, Capabilities, EngineKind, Error, MAX_WAITING, Model, Outcome,
+    OwnedBatch, Result, Stats, Ticket,
     breaker::{Event, State},
     history::History,
 };
@@ -331,6 +331,9 @@ impl BatchEngine for EngineChain {
         if let Err(error) = self.place(ticket) {
             self.in_flight.remove(&ticket);
             return Err(error);
+        }
+        if self.in_flight.len() > MAX_WAITING {
+            self.in_flight.pop_first();
         }
         Ok(Ticket(ticket))
     }

@@ -184,6 +184,9 @@ pub struct Stats {
     pub failures: u64,
 }
 
+/// Outcomes that an engine keeps for who asks for them.
+pub const MAX_WAITING: usize = 64;
+
 /// Judges and learns batches of samples of very many series, with state that stays where it computes.
 ///
 /// The life of a batch: [`submit`](Self::submit) takes it and gives a ticket, [`poll`](Self::poll) or
@@ -231,7 +234,8 @@ pub trait BatchEngine: Send {
     /// the model before stays.
     fn load_model(&mut self, model: &Model) -> Result<()>;
 
-    /// Takes a batch.
+    /// Takes a batch. Outcomes of the last [`MAX_WAITING`] wait to be taken; what nobody took by then is
+    /// forgotten, and with it the ticket.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch) when an id was not registered; whatever the

@@ -78,7 +78,8 @@ pub use chain::{ChainConfig, EngineChain};
 pub use choose::{Choice, choose};
 pub use cpu::{Autoencoder, CpuConfig, CpuEngine, Forecaster, ForestScorer};
 pub use engine::{
-    Ask, BatchEngine, Capabilities, Columns, EngineKind, Flag, Outcome, Stats, Ticket, Votes, run,
+    Ask, BatchEngine, Capabilities, Columns, EngineKind, Flag, MAX_WAITING, Outcome, Stats, Ticket,
+    Votes, run,
 };
 pub use error::{Error, Result};
 #[cfg(any(feature = "cuda", feature = "wgpu"))]

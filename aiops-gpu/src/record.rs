@@ -63,7 +63,8 @@ pub(crate) struct SeriesState {
 }
 
 const KIND: &str = "gpu:series";
-const VERSION: u16 = 1;
+/// 2: with the part of the mean below single precision.
+const VERSION: u16 = 2;
 
 impl SeriesState {
     /// Writes series of an engine with so many hidden units.

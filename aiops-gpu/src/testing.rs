@@ -7,8 +7,9 @@ use aiops_core::{SampleBatch, SeriesId, Timestamp};
 use aiops_detect::{Detector, Tally};
 
 use crate::{
-    Ask, BatchEngine, Capabilities, EngineKind, Error, LstmWeights, Model, Outcome, OwnedBatch,
-    ReferenceDetector, Result, RuleConfig, RunForest, Stats, Ticket, random::Random, run,
+    Ask, BatchEngine, Capabilities, EngineKind, Error, LstmWeights, MAX_WAITING, Model, Outcome,
+    OwnedBatch, ReferenceDetector, Result, RuleConfig, RunForest, Stats, Ticket, random::Random,
+    run,
 };
 
 /// A small model with everything in it: twelve units, ten trees.
@@ -131,6 +132,17 @@ pub fn check_engine<E: BatchEngine>(make: impl Fn(&Model) -> E, tolerance: f64) 
         assert_eq!(outcome.columns, expected.columns, "a restored series continues bit for bit");
     }
     assert!(other.stats().batches >= since.len() as u64 && other.stats().failures == 0);
+
+    // What nobody takes is forgotten, the oldest first.
+    let quiet = SampleBatch::new(&[], &[], &[]).expect("three columns");
+    let tickets: Vec<Ticket> = (0..=MAX_WAITING)
+        .map(|_| other.submit(&quiet, Ask::ASSESS).expect("a batch of nothing"))
+        .collect();
+    let forgotten = other.wait(tickets[0], deadline);
+    assert!(matches!(forgotten, Err(Error::UnknownTicket(_))), "no more than wait are kept");
+    for ticket in &tickets[1..] {
+        other.wait(*ticket, deadline).expect("the last ones are kept");
+    }
 
     // Released, and under another model: anew.
     let (time, value) = ([Timestamp::from_secs(1_000_000)], [3.0]);

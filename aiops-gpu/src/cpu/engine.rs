@@ -6,8 +6,8 @@ use aiops_core::{Sample, SampleBatch, SeriesId};
 
 use super::{ForestScorer, States};
 use crate::{
-    Ask, BatchEngine, Capabilities, Columns, EngineKind, Error, Flag, LstmWeights, Model, Outcome,
-    RUN, Result, Simd, Stats, Ticket, Votes,
+    Ask, BatchEngine, Capabilities, Columns, EngineKind, Error, Flag, LstmWeights, MAX_WAITING,
+    Model, Outcome, RUN, Result, Simd, Stats, Ticket, Votes,
     model::push,
     record::{Record, SeriesState},
     rounds::rounds,
@@ -333,6 +333,9 @@ impl BatchEngine for CpuEngine {
         self.stats.flagged += outcome.tally.flagged;
         self.next_ticket += 1;
         self.done.insert(self.next_ticket, outcome);
+        if self.done.len() > MAX_WAITING {
+            self.done.pop_first();
+        }
         Ok(Ticket(self.next_ticket))
     }
 

@@ -17,8 +17,8 @@ use super::{
     worker::{Answer, Command, Reply, Worker},
 };
 use crate::{
-    Ask, BatchEngine, Capabilities, EngineKind, Error, Model, Outcome, RUN, Result, Stats, Ticket,
-    record::SeriesState,
+    Ask, BatchEngine, Capabilities, EngineKind, Error, MAX_WAITING, Model, Outcome, RUN, Result,
+    Stats, Ticket, record::SeriesState,
 };
 
 /// Numbers of windows or runs that are sent at once.
@@ -329,6 +329,20 @@ impl DeviceEngine {
         }
     }
 
+    /// Drops the outcome that waits longest; one that is not there yet is waited for, so that no queue
+    /// grows before a device that is slower than its callers.
+    fn forget_oldest(&mut self) -> Result<()> {
+        let Some((_, (_, answer))) = self.in_flight.pop_first() else { return Ok(()) };
+        match answer.recv_timeout(self.config.patience) {
+            Err(RecvTimeoutError::Timeout) => {
+                self.stats.failures += 1;
+                let reason = format!("no answer within {:?}", self.config.patience);
+                Err(self.give_up(Fault::Failed(reason)))
+            }
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+        }
+    }
+
     fn ended(&self) -> Fault {
         let gone = || Fault::Failed("it was given up with the batch before".to_owned());
         self.worker.as_ref().map_or_else(gone, Worker::ended)
@@ -414,6 +428,9 @@ impl BatchEngine for DeviceEngine {
     fn submit(&mut self, batch: &SampleBatch<'_>, ask: Ask) -> Result<Ticket> {
         self.registered(batch.ids())?;
         self.revive()?;
+        if self.in_flight.len() >= MAX_WAITING {
+            self.forget_oldest()?;
+        }
         let (staged, chunks) = staging::stage(batch, ask);
         let most_flags = u32::try_from(self.config.max_flags).unwrap_or(u32::MAX);
         let (reply, answer) = channel();
