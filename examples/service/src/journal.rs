@@ -1,10 +1,11 @@
 //! What came in, kept before it is acknowledged.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiops_core::{Alert, Batch, Event, Store, Timestamp};
+use aiops_core::{Alert, Batch, Event, Store, Timestamp, telemetry};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -73,48 +74,52 @@ impl Journal {
     }
 
     /// What came in during the time before `now` and was not read yet, in the order in which it was kept within
-    /// its hour.
+    /// its hour. A record that cannot be read is left out, said on standard error and counted: one that another
+    /// version wrote must not hide those behind it.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Damaged`].
+    /// [`Error::Store`]; everything is read the next time.
     pub fn since(&mut self, now: Timestamp, back: Duration) -> Result<Vec<Input>> {
-        let mut inputs = Vec::new();
-        for hour in hour_of(now - back)..=hour_of(now) {
-            self.read_hour(hour, &mut inputs)?;
-        }
-        Ok(inputs)
+        self.read(hour_of(now - back)..=hour_of(now))
     }
 
     /// What was kept since the last reading, by this service or by others on the same store. Their clocks may differ
     /// by up to an hour.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Damaged`]; what could not be read is read the next time.
+    /// As [`since`](Self::since).
     pub fn news(&mut self, now: Timestamp) -> Result<Vec<Input>> {
         let hour = Duration::from_secs(3_600);
         self.read.retain(|read, _| *read >= hour_of(now - hour));
-        let mut inputs = Vec::new();
-        for hour in hour_of(now - hour)..=hour_of(now + hour) {
-            self.read_hour(hour, &mut inputs)?;
+        self.read(hour_of(now - hour)..=hour_of(now + hour))
+    }
+
+    /// All hours or none: what was read and not handed out would never come again.
+    fn read(&mut self, hours: RangeInclusive<i64>) -> Result<Vec<Input>> {
+        let (mut read, mut inputs) = (self.read.clone(), Vec::new());
+        for hour in hours {
+            self.read_hour(hour, read.entry(hour).or_default(), &mut inputs)?;
         }
+        self.read = read;
         Ok(inputs)
     }
 
-    fn read_hour(&mut self, hour: i64, inputs: &mut Vec<Input>) -> Result<()> {
+    fn read_hour(&self, hour: i64, from: &mut u64, inputs: &mut Vec<Input>) -> Result<()> {
         let log = log_of(Timestamp::from_nanos(hour * HOUR));
-        let mut from = self.read.get(&hour).copied().unwrap_or(0);
         loop {
-            let page = self.store.read_log(log.as_bytes(), from, PAGE);
+            let page = self.store.read_log(log.as_bytes(), *from, PAGE);
             let page =
                 page.map_err(|source| Error::Store { operation: "reading what came in", source })?;
             for record in &page {
-                inputs.push(serde_json::from_slice(&record.record).map_err(|error| {
-                    let reason = format!("record {} of {log}: {error}", record.position);
-                    Error::Damaged { reason }
-                })?);
+                match serde_json::from_slice(&record.record) {
+                    Ok(input) => inputs.push(input),
+                    Err(error) => {
+                        telemetry::count("aiops_service_unreadable_total", "log", "inputs", 1);
+                        eprintln!("left out: record {} of {log}: {error}", record.position);
+                    }
+                }
             }
-            from += page.len() as u64;
-            self.read.insert(hour, from);
+            *from += page.len() as u64;
             if page.len() < PAGE {
                 return Ok(());
             }
@@ -133,7 +138,8 @@ fn log_of(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aiops_core::{Labels, MemoryStore};
+    use aiops_core::{Entry, Labels, MemoryStore, Record, StoreError, Version, Versioned};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn input(n: i64) -> Input {
         let at = Timestamp::from_secs(n * 1_000);
@@ -167,5 +173,52 @@ mod tests {
         let news = ours.news(now).unwrap();
         assert_eq!(news, [input(6), input(8), input(9)], "hour by hour, as it was kept");
         assert_eq!(ours.news(now + Duration::from_secs(3_600)).unwrap(), []);
+    }
+
+    /// A store whose logs of later hours cannot be read for a while.
+    struct Sick(MemoryStore, AtomicBool);
+
+    impl Store for Sick {
+        fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+            self.0.get(key)
+        }
+        fn scan(
+            &self,
+            prefix: &[u8],
+            after: Option<&[u8]>,
+            limit: usize,
+        ) -> Result<Vec<Entry>, StoreError> {
+            self.0.scan(prefix, after, limit)
+        }
+        fn read_log(&self, log: &[u8], from: u64, most: usize) -> Result<Vec<Record>, StoreError> {
+            if self.1.load(Ordering::SeqCst)
+                && log == log_of(Timestamp::from_secs(8_000)).as_bytes()
+            {
+                let reason = "bad sector".to_owned();
+                return Err(StoreError::Damaged { reason });
+            }
+            self.0.read_log(log, from, most)
+        }
+        fn commit(&self, batch: Batch) -> Result<Version, StoreError> {
+            self.0.commit(batch)
+        }
+        fn now(&self) -> Result<Timestamp, StoreError> {
+            self.0.now()
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_comes_later_and_what_nobody_can_read_hides_nothing() {
+        let store = Arc::new(Sick(MemoryStore::default(), AtomicBool::new(true)));
+        let mut journal = Journal::new(store.clone());
+        journal.keep(&[input(6), input(8)]).unwrap();
+        let now = Timestamp::from_secs(8_000);
+        assert!(matches!(journal.news(now), Err(Error::Store { .. })));
+        let foreign = Batch::new().append(log_of(now), *b"{\"at\":0,\"of\":\"a later version\"}");
+        store.commit(foreign).unwrap();
+        journal.keep(&[input(9)]).unwrap();
+        store.1.store(false, Ordering::SeqCst);
+        assert_eq!(journal.news(now).unwrap(), [input(6), input(8), input(9)]);
+        assert_eq!(journal.news(now).unwrap(), []);
     }
 }

@@ -31,10 +31,11 @@ impl Recent {
         self.step
     }
 
-    /// The first step that begins at or after `from`'s, and how many have ended since, so that nothing is expected
-    /// for them any more; `None` when none has.
+    /// The first step that begins at or after `from`'s and is still held, and how many have ended since, so that
+    /// nothing is expected for them any more; `None` when none has.
     pub fn ended(&self, from: Timestamp, now: Timestamp) -> Option<(Timestamp, usize)> {
-        let (first, next) = (self.step_of(from), self.step_of(now));
+        let next = self.step_of(now);
+        let first = self.step_of(from).max(next - self.slots as i64);
         (next > first).then(|| (self.time_of(first), (next - first) as usize))
     }
 
@@ -145,6 +146,8 @@ mod tests {
         assert_eq!(row(&recent, 30, 60), [-1.0, -1.0, 5.0, 4.0], "too old to be kept");
         push(&mut recent, &[(1_000, 6.0)]);
         assert_eq!(row(&recent, 970, 1_000), [-1.0, -1.0, -1.0, 6.0]);
+        let at = Timestamp::from_secs;
+        assert_eq!(recent.ended(at(0), at(1_001)), Some((at(960), 4)), "no more than is kept");
         recent.release(&[SeriesId(2), SeriesId(99)]);
         assert_eq!(row(&recent, 1_000, 1_000), [-1.0]);
     }
