@@ -369,7 +369,7 @@ const TRAIN: usize = 1000;
 
 /// A model trained on the first rows and judging the rest. P-values start from the training scores
 /// and go on learning, because the training rows are what the model fits best.
-fn several(config: &dyn Fit, series: &Series) -> Result<Output, Failure> {
+pub(super) fn several(config: &dyn Fit, series: &Series) -> Result<Output, Failure> {
     several_of(config, series, &frame(series)?)
 }
 

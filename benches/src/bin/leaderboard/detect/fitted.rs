@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aiops_core::{Frame, Timestamp};
 use aiops_detect::tier2::{MstlEtsConfig, ProphetConfig};
+use jiff::{civil::DateTime, tz::TimeZone};
 
 use super::{
     Failure,
@@ -37,19 +38,14 @@ fn by_the_clock(series: &Series) -> Result<Frame, Failure> {
     frame_from(series, Timestamp::from_secs(start), Duration::from_secs(step as u64))
 }
 
-/// Seconds since 1970 of a number of them, or of `2014-04-01 00:05:00`, with or without what follows.
+/// Seconds since 1970 of a number of them, or of `2014-04-01 00:05:00`, which is taken as UTC where it does not say.
 fn seconds(stamp: &str) -> Option<i64> {
     if let Ok(seconds) = stamp.parse::<f64>() {
-        return seconds.is_finite().then_some(seconds as i64);
+        return (seconds.abs() < 1e12).then_some(seconds as i64);
     }
-    let mut parts = stamp.split(['-', ' ', 'T', ':', '.', 'Z', '+']);
-    let mut next = || parts.next()?.parse::<i64>().ok().filter(|part| (0..10_000).contains(part));
-    let (year, month, day) = (next()?, next()?, next()?);
-    let (hour, minute, second) = (next()?, next()?, next().unwrap_or(0));
-    // Days of the calendar with years that begin in March, so that a leap day is the last one.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    Some(((days - 719_468) * 24 + hour) * 3600 + 60 * minute + second)
+    let in_utc = |stamp: &str| stamp.parse::<DateTime>()?.to_zoned(TimeZone::UTC);
+    let time = stamp.parse().or_else(|_| in_utc(stamp).map(|zoned| zoned.timestamp()));
+    time.ok().map(jiff::Timestamp::as_second)
 }
 
 #[cfg(test)]
@@ -62,6 +58,7 @@ mod tests {
         assert_eq!(seconds("2014-04-01 00:05:00"), Some(1_396_310_700));
         assert_eq!(seconds("2024-02-29T23:59:59.5Z"), Some(1_709_251_199));
         assert_eq!((seconds("1970-01-01 00:00:00"), seconds("17.0")), (Some(0), Some(17)));
-        assert_eq!((seconds("noon"), seconds("")), (None, None));
+        assert_eq!(seconds("2014-04-01T02:05:00+02:00"), Some(1_396_310_700));
+        assert_eq!((seconds("noon"), seconds(""), seconds("-1e300")), (None, None, None));
     }
 }
