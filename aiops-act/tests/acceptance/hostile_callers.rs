@@ -180,9 +180,12 @@ async fn a_driver_that_is_dropped_leaves_nothing_running_and_what_it_did_in_doub
         _ = engine.drive(id) => panic!("nobody lets the step end"),
         () = hands.here.notified() => {}
     }
-    while hands.counts().2 == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let cut = async {
+        while hands.counts().2 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), cut).await.expect("the step is cut off");
     hands.go.notify_one();
     let run = engine.drive(id).await.unwrap();
     assert_eq!(run.ending(), Some(Ending::Succeeded));
