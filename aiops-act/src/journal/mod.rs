@@ -383,6 +383,8 @@ fn busy(tries: usize) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::shop_incident;
+    use crate::{Library, Runbook, match_runbooks};
 
     /// The next version looks there.
     #[test]
@@ -393,5 +395,58 @@ mod tests {
         let places = ["run", "plan", "owner", "page", "journal"];
         assert_eq!(keys, places.map(|place| format!("act/{place}/00000000000000ab")));
         assert_eq!(incident_key(incident), "act/incident/00000000000000cd");
+    }
+
+    fn plan() -> Plan {
+        let document = "{schema: aiops.runbook/v1, id: a, version: 1.0.0, title: A, owner: o, \
+                        match: {services: [api]}, targets: {services: [api]}, \
+                        steps: [{id: s, uses: hands, effect: read}]}";
+        let mut library = Library::new();
+        library.add(Runbook::parse(document.as_bytes()).unwrap()).unwrap();
+        let (situation, _) = shop_incident("api", 0.9, Timestamp::EPOCH);
+        let fits = match_runbooks(&library, &situation, &BTreeMap::new(), Timestamp::EPOCH);
+        let fit = fits.best().unwrap();
+        Plan::new(fit, &situation, &BTreeMap::new(), "engine", Timestamp::EPOCH).unwrap()
+    }
+
+    /// Notes plans of the runs `from..to`; who keeps them has them.
+    fn note(plans: &Plans, like: &Plan, ids: std::ops::Range<u64>) -> Vec<Arc<Plan>> {
+        let plan = |id| Arc::new(Plan { run: RunId::for_tests(id), ..like.clone() });
+        let noted: Vec<Arc<Plan>> = ids.map(plan).collect();
+        noted.iter().for_each(|plan| plans.note(plan));
+        noted
+    }
+
+    #[test]
+    fn a_plan_that_somebody_holds_is_not_read_again() {
+        let (plans, like) = (Plans::default(), plan());
+        let held = note(&plans, &like, 0..1);
+        assert!(Arc::ptr_eq(&plans.known(held[0].run).unwrap(), &held[0]));
+        assert!(plans.known(RunId::for_tests(1)).is_none());
+        let id = held[0].run;
+        drop(held);
+        assert!(plans.known(id).is_none());
+    }
+
+    #[test]
+    fn plans_that_nobody_holds_are_swept_when_there_are_twice_as_many() {
+        let (plans, like) = (Plans::default(), plan());
+        let held = note(&plans, &like, 0..8);
+        (8..64).for_each(|id| drop(note(&plans, &like, id..id + 1)));
+        assert_eq!(plans.lock().len(), 64, "few are kept as they are");
+        let more = note(&plans, &like, 64..100);
+        assert_eq!(plans.lock().len(), 8 + 36);
+        note(&plans, &like, 100..120);
+        assert_eq!(plans.lock().len(), 64);
+        note(&plans, &like, 120..121);
+        assert_eq!(plans.lock().len(), 8 + 36 + 1);
+        for plan in held.iter().chain(&more) {
+            assert!(Arc::ptr_eq(&plans.known(plan.run).unwrap(), plan));
+        }
+        // Above that, only at powers of two.
+        let many = note(&plans, &like, 200..200 + 70);
+        note(&plans, &like, 300..301);
+        assert_eq!(plans.lock().len(), 8 + 36 + 70 + 1);
+        drop(many);
     }
 }

@@ -94,3 +94,85 @@ impl Journal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aiops_core::{MemoryStore, Timestamp};
+
+    use super::*;
+    use crate::escalate::Page;
+    use crate::testing::{CrashPoint, CrashingStore, message};
+
+    const KEY: &[u8] = b"act/outbox/somebody";
+
+    fn pending(attempts: u32) -> Pending {
+        let message = message("a page");
+        Pending { route: "chat".to_owned(), message, attempts, not_before: Timestamp::EPOCH }
+    }
+
+    /// A journal, and one on the same store whose commits fail.
+    fn journals() -> (Journal, Journal) {
+        let store = Arc::new(MemoryStore::default());
+        let failing = CrashingStore::new(store.clone(), 0, CrashPoint::Before);
+        (Journal::new(store), Journal::new(Arc::new(failing)))
+    }
+
+    #[test]
+    fn a_message_is_settled_by_whoever_comes_first() {
+        let (journal, failing) = journals();
+        let waiting = || journal.outbox(None, 9).unwrap();
+        journal.settle(KEY, 0, Some(&pending(0))).unwrap();
+        let [(_, version, first)] = &waiting()[..] else { panic!("one waits") };
+        assert_eq!(*first, pending(0));
+        journal.settle(KEY, *version, Some(&pending(1))).unwrap();
+        assert_eq!(waiting()[0].2, pending(1));
+        // Another engine read it when this one did: what it says of it comes too late, and is no error.
+        journal.settle(KEY, *version, Some(&pending(7))).unwrap();
+        journal.settle(KEY, *version, None).unwrap();
+        assert_eq!(waiting()[0].2, pending(1));
+
+        let version = waiting()[0].1;
+        assert!(matches!(failing.settle(KEY, version, None), Err(Error::Store { .. })));
+        journal.settle(KEY, version, None).unwrap();
+        assert_eq!(waiting(), []);
+    }
+
+    #[test]
+    fn a_page_moves_with_its_messages_once() {
+        let (journal, failing) = journals();
+        let page = |level| {
+            let mut page = Page::new(Timestamp::EPOCH);
+            page.level = level;
+            StoredPage { page, message: message("a page") }
+        };
+        let key = b"act/page/0000000000000002";
+        journal.move_page(key, 0, &page(None), &[]).unwrap();
+        let version = journal.pages(None, 9).unwrap()[0].1;
+        let refused = failing.move_page(key, version, &page(Some(0)), &[pending(0)]);
+        assert!(matches!(refused, Err(Error::Store { .. })));
+
+        journal.move_page(key, version, &page(Some(0)), &[pending(0)]).unwrap();
+        // Another engine does the same.
+        journal.move_page(key, version, &page(Some(1)), &[pending(3)]).unwrap();
+        let pages = journal.pages(None, 9).unwrap();
+        assert_eq!(pages.iter().map(|(_, _, page)| page).collect::<Vec<_>>(), [&page(Some(0))]);
+        let messages = journal.outbox(None, 9).unwrap();
+        assert_eq!(messages.iter().map(|(_, _, m)| m).collect::<Vec<_>>(), [&pending(0)]);
+    }
+
+    #[test]
+    fn a_page_is_forgotten_by_whoever_read_it_last() {
+        let (journal, failing) = journals();
+        let (run, key) = (message("a page").run, b"act/page/0000000000000002");
+        let page = StoredPage { page: Page::new(Timestamp::EPOCH), message: message("a page") };
+        journal.move_page(key, 0, &page, &[]).unwrap();
+        let version = journal.pages(None, 9).unwrap()[0].1;
+        journal.forget_page(key, version + 1, run).unwrap();
+        assert_eq!(journal.pages(None, 9).unwrap().len(), 1, "it is another one by now");
+        assert!(matches!(failing.forget_page(key, version, run), Err(Error::Store { .. })));
+        journal.forget_page(key, version, run).unwrap();
+        assert_eq!(journal.pages(None, 9).unwrap(), []);
+    }
+}

@@ -11,7 +11,7 @@ use aiops_act::{Ending, Engine, FixedApprover, Library, Run, Runbook, StepError,
 use aiops_core::Store;
 use serde_json::json;
 
-use crate::common::{Bench, situation};
+use crate::common::{Bench, On, situation};
 
 /// Six steps; the last one fails, and what was done is undone. None may be repeated.
 const SIX_STEPS: &str = r#"
@@ -100,7 +100,26 @@ async fn check(bench: &Bench, run: &Run, what: &str) {
 /// that may not be repeated was called twice.
 #[tokio::test]
 async fn acceptance_01_crash_at_every_write() {
-    let bench0 = bench();
+    // Every pair in the long check; in the short one every write, and a third of the pairs.
+    crash_at_every_write(On::Memory, 1, if is_long() { 1 } else { 3 }).await;
+}
+
+/// Pass: the same on redb, where every crash is a file that is opened anew; all pairs in the long
+/// check.
+#[tokio::test]
+async fn acceptance_01_crash_at_every_write_and_in_recovery_on_redb() {
+    let (firsts, seconds) = if is_long() { (1, 1) } else { (7, 9) };
+    crash_at_every_write(On::Redb, firsts, seconds).await;
+}
+
+fn is_long() -> bool {
+    std::env::var_os("AIOPS_FULL").is_some()
+}
+
+/// Crashes before and after every write, `firsts` apart, and again at writes of the recovery, `seconds`
+/// apart, others for each first crash.
+async fn crash_at_every_write(on: On, firsts: usize, seconds: usize) {
+    let bench0 = bench().on(on);
     let counting = Arc::new(CrashingStore::counting(bench0.store.clone()));
     let run = go_on(&bench0, counting.clone()).await.unwrap();
     assert_eq!(run.ending(), Some(Ending::RolledBack));
@@ -110,30 +129,29 @@ async fn acceptance_01_crash_at_every_write() {
     assert!(writes >= 22, "a six-step run with its rollback is {writes} writes");
 
     for point in [CrashPoint::Before, CrashPoint::After] {
-        for first in 0..writes {
+        for first in (0..writes).step_by(firsts) {
             // The recovery without a second crash tells how many writes it has.
-            let recovery = crash_twice(first, point, None).await;
-            // Every pair in the long check; in the short one a third of them, a different third for
-            // each first crash.
-            let stride = if std::env::var_os("AIOPS_FULL").is_some() { 1 } else { 3 };
-            for second in (first % stride..recovery).step_by(stride as usize) {
-                crash_twice(first, point, Some(second)).await;
+            let recovery = crash_twice(on, first, point, None).await;
+            for second in (0..recovery).skip(first as usize % seconds).step_by(seconds) {
+                crash_twice(on, first, point, Some(second)).await;
             }
         }
     }
 }
 
 /// Crashes at write `first`, and at write `second` of the recovery; returns the recovery's writes.
-async fn crash_twice(first: u32, point: CrashPoint, second: Option<u32>) -> u32 {
-    let what = format!("crash {point:?} write {first}, then {second:?}");
-    let bench = bench();
+async fn crash_twice(on: On, first: u32, point: CrashPoint, second: Option<u32>) -> u32 {
+    let what = format!("{on:?}: crash {point:?} write {first}, then {second:?}");
+    let mut bench = bench().on(on);
     let dying: Arc<dyn Store> = Arc::new(CrashingStore::new(bench.store.clone(), first, point));
     go_on(&bench, dying).await.expect_err(&what);
+    bench.restart();
     if let Some(second) = second {
         let dying = Arc::new(CrashingStore::new(bench.store.clone(), second, point));
         let died = go_on(&bench, dying).await;
         // The crash may hit the last write, or one whose result nobody waits for.
         assert!(died.is_err() || second > 0, "{what}");
+        bench.restart();
     }
     let counting = Arc::new(CrashingStore::counting(bench.store.clone()));
     let run = go_on(&bench, counting.clone()).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
