@@ -322,11 +322,8 @@ impl Group {
                     head = if draft.extended { end.map(|end| (end, version)) } else { draft.head };
                     break;
                 }
-                Err(StoreError::Conflict { key, .. })
-                    if key == AUDIT_HEAD.as_bytes() || key == BOOK.as_bytes() =>
-                {
-                    open = ready.into_iter().map(|(waiting, _)| waiting).collect();
-                }
+                // The end of the audit and the book are expected by nobody in particular: the whole
+                // group is drafted anew.
                 Err(StoreError::Conflict { key, .. }) => {
                     for (waiting, range) in ready {
                         if expects[range].contains(&key) {

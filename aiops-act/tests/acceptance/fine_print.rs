@@ -137,8 +137,9 @@ async fn the_audit_says_who_answered_decided_cancelled_or_took_a_page() {
     let (run, driver) = bench.ask(&engine).await;
     let id = run.plan.run;
     // The incident has a run already, and the refusal says which.
-    let mut second = bench.plan(&engine).await;
-    second.proposer = "somebody else".to_owned();
+    bench.manual.advance(Duration::from_secs(1));
+    let second = bench.plan(&engine).await;
+    assert_ne!(second.run, id);
     assert!(
         matches!(engine.submit(second).await, Err(Error::AlreadyActive(active)) if active == id)
     );
