@@ -1,121 +1,16 @@
 //! [`Normaliser`]: series resolved, enriched, understood and interned.
 
-use super::MappingTable;
+use super::config::NormaliserConfig;
 use super::counter::{Step, Track};
-use super::kind::{self, KindRule, SeriesInfo};
+use super::declared::Tenant;
+use super::kind::SeriesInfo;
 use super::known::{Known, NONE};
 use super::sender::{NormalisingSink, Sender};
-use super::service::ServiceRule;
-use crate::alert_identity::identify;
 use crate::identity::Identity;
-use crate::{Declared, Error, Form, Inbox, NAME, Rejection, Result, Tally, WireSeries};
-use aiops_core::{
-    Alert, Event, EventId, Interner, Labels, Sample, SeriesHash, SeriesId, SeriesKey, Timestamp,
-};
+use crate::{Declared, Form, Inbox, NAME, Rejection, Tally, WireSeries};
+use aiops_core::{Interner, Sample, SeriesHash, SeriesId, SeriesKey, Timestamp};
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// How a [`Normaliser`] reads names, and how much it holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct NormaliserConfig {
-    /// The label that names the tenant, where one does; it is taken out of the labels. Without it,
-    /// or where it is missing, the tenant is that of the [`Sender`]. Default none: a label is
-    /// whatever the sender says, so trust it only behind a proxy that sets it.
-    pub tenant_label: Option<String>,
-    /// How the service is found. Default [`ServiceRule::defaults`].
-    pub services: Vec<ServiceRule>,
-    /// What is known of metrics beyond the conventions. Default none.
-    pub kinds: Vec<KindRule>,
-    /// Labels to add. Applied in order, before the service is resolved and again after it, so that
-    /// a table may give a service and another may look one up. Default none.
-    pub tables: Vec<MappingTable>,
-    /// Labels to leave out of every series: those that tell senders apart rather than series, such
-    /// as `prometheus_replica`. Default none.
-    pub drop_labels: Vec<String>,
-    /// Labels that do not count for the fingerprint of an alert, beside `drop_labels`. Default none.
-    pub fingerprint_ignores: Vec<String>,
-    /// Live series of all tenants together. Default 2,000,000.
-    pub max_series: usize,
-    /// Live series of one tenant. Default 2,000,000: no limit of its own until you set one.
-    pub max_series_per_tenant: usize,
-    /// Tenants that have or had series. Default 10,000.
-    pub max_tenants: usize,
-    /// Metric families of one tenant of which declarations are remembered. Default 100,000.
-    pub max_families_per_tenant: usize,
-    /// Memory for remembering how series are named on the wire. When it is full it is forgotten and
-    /// learnt anew. Default 1 GiB.
-    pub max_known_bytes: usize,
-    /// After a longer silence a counter starts anew. Default 5 minutes, Prometheus' look-back.
-    pub max_gap: Duration,
-    /// Points further ahead of the clock than this are refused. Default 10 minutes (a guess).
-    pub max_ahead: Duration,
-}
-
-impl Default for NormaliserConfig {
-    fn default() -> Self {
-        NormaliserConfig {
-            tenant_label: None,
-            services: ServiceRule::defaults(),
-            kinds: Vec::new(),
-            tables: Vec::new(),
-            drop_labels: Vec::new(),
-            fingerprint_ignores: Vec::new(),
-            max_series: 2_000_000,
-            max_series_per_tenant: 2_000_000,
-            max_tenants: 10_000,
-            max_families_per_tenant: 100_000,
-            max_known_bytes: 1 << 30,
-            max_gap: Duration::from_secs(300),
-            max_ahead: Duration::from_secs(600),
-        }
-    }
-}
-
-impl NormaliserConfig {
-    /// A normaliser that knows no series yet.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] when a limit is zero or a rule reads no label.
-    pub fn build(self) -> Result<Normaliser> {
-        for (field, limit) in [
-            ("max_series", self.max_series),
-            ("max_series_per_tenant", self.max_series_per_tenant),
-            ("max_tenants", self.max_tenants),
-            ("max_known_bytes", self.max_known_bytes),
-        ] {
-            if limit == 0 {
-                return Err(Error::config(field, "must be above zero"));
-            }
-        }
-        if self.max_gap.is_zero() {
-            return Err(Error::config("max_gap", "must be longer than zero"));
-        }
-        if self.services.iter().any(|rule| rule.label.is_empty() && rule.service.is_none()) {
-            return Err(Error::config("services", "a rule needs a label to read or a service"));
-        }
-        if self.tables.iter().any(|table| table.on.is_empty()) {
-            return Err(Error::config("tables", "a table needs labels to look up in `on`"));
-        }
-        Ok(Normaliser {
-            interner: Interner::new(self.max_series),
-            config: self,
-            known: Known::default(),
-            tracks: Vec::new(),
-            infos: Vec::new(),
-            owners: Vec::new(),
-            tenants: Vec::new(),
-            tenant_numbers: FxHashMap::default(),
-            sources: FxHashMap::default(),
-            next_source: 0,
-            changed: false,
-            default_sender: Sender::default(),
-            scratch: Identity::default(),
-            counts: NormaliserCounts::default(),
-        })
-    }
-}
 
 /// What a normaliser did that is not visible in a [`Tally`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -172,43 +67,47 @@ pub struct NormaliserCounts {
 /// ```
 #[derive(Debug)]
 pub struct Normaliser {
-    config: NormaliserConfig,
-    interner: Interner,
+    pub(super) config: NormaliserConfig,
+    pub(super) interner: Interner,
     known: Known,
     /// By dense id, as are `infos` and `owners`.
-    tracks: Vec<Track>,
-    infos: Vec<Option<SeriesInfo>>,
+    pub(super) tracks: Vec<Track>,
+    pub(super) infos: Vec<Option<SeriesInfo>>,
     /// Index into `tenants`.
-    owners: Vec<u32>,
-    tenants: Vec<Tenant>,
-    tenant_numbers: FxHashMap<String, usize>,
+    pub(super) owners: Vec<u32>,
+    pub(super) tenants: Vec<Tenant>,
+    pub(super) tenant_numbers: FxHashMap<String, usize>,
     /// Format and tenant of the sender, to the number that keeps their wire names apart.
     sources: FxHashMap<&'static str, FxHashMap<String, u32>>,
     next_source: u32,
     /// Whether a declaration changed since all series were understood.
-    changed: bool,
+    pub(super) changed: bool,
     default_sender: Sender,
     scratch: Identity,
     counts: NormaliserCounts,
 }
 
-#[derive(Debug, Default)]
-struct Tenant {
-    live: usize,
-    families: FxHashMap<String, (Form, String)>,
-}
-
-impl Tenant {
-    /// Histograms and OpenMetrics counters are declared under their base name.
-    fn family(&self, name: &str) -> Option<Declared<'_>> {
-        let suffixes = ["", "_bucket", "_sum", "_count", "_total"];
-        let mut bases = suffixes.iter().filter_map(|suffix| name.strip_suffix(suffix));
-        let (form, unit) = bases.find_map(|base| self.families.get(base))?;
-        Some(Declared { form: *form, unit })
-    }
-}
-
 impl Normaliser {
+    /// The settings were checked.
+    pub(super) fn with(config: NormaliserConfig) -> Self {
+        Normaliser {
+            interner: Interner::new(config.max_series),
+            config,
+            known: Known::default(),
+            tracks: Vec::new(),
+            infos: Vec::new(),
+            owners: Vec::new(),
+            tenants: Vec::new(),
+            tenant_numbers: FxHashMap::default(),
+            sources: FxHashMap::default(),
+            next_source: 0,
+            changed: false,
+            default_sender: Sender::default(),
+            scratch: Identity::default(),
+            counts: NormaliserCounts::default(),
+        }
+    }
+
     /// A sink for bodies of the empty tenant, from one sender or many that are not told apart.
     pub fn sink<'a>(&'a mut self, inbox: &'a mut Inbox) -> NormalisingSink<'a> {
         NormalisingSink::of_default(self, inbox)
@@ -345,51 +244,6 @@ impl Normaliser {
         self.interner.reuse(released);
     }
 
-    /// Fills in what an alert does not say: tenant, service and the labels of the mapping tables.
-    /// Fingerprint and id are those of the labels that came, with the tenant and without what is
-    /// ignored: a table that learns a team tomorrow must not make a new alert of an old one.
-    pub fn complete_alert(&self, tenant: &str, alert: &mut Alert) {
-        let tenant = self.take_tenant(&mut alert.labels).unwrap_or_else(|| tenant.to_owned());
-        let ignored: Vec<&str> = self.ignored().collect();
-        identify(alert, tenant, &ignored);
-        if let Some(service) = alert.service.take() {
-            alert.labels.insert("service", service);
-        }
-        self.enrich(&alert.name, &mut alert.labels);
-        alert.service = alert.labels.get("service").map(str::to_owned);
-    }
-
-    /// Fills in what an event does not say: tenant, service and the labels of the mapping tables.
-    pub fn complete_event(&self, tenant: &str, event: &mut Event) {
-        event.tenant = self.take_tenant(&mut event.labels).unwrap_or_else(|| tenant.to_owned());
-        let service = event.service.as_deref();
-        event.id = EventId::of(&event.tenant, event.kind, service, &event.title, event.starts_at);
-        if let Some(service) = event.service.take() {
-            event.labels.insert("service", service);
-        }
-        self.enrich("", &mut event.labels);
-        event.service = event.labels.get("service").map(str::to_owned);
-    }
-
-    fn ignored(&self) -> impl Iterator<Item = &str> {
-        self.config.fingerprint_ignores.iter().chain(&self.config.drop_labels).map(String::as_str)
-    }
-
-    fn take_tenant(&self, labels: &mut Labels) -> Option<String> {
-        let label = self.config.tenant_label.as_deref()?;
-        labels.remove(label).filter(|tenant| !tenant.is_empty())
-    }
-
-    fn enrich(&self, name: &str, labels: &mut Labels) {
-        let tables = &self.config.tables;
-        tables.iter().for_each(|table| table.enrich(labels));
-        let found = self.config.services.iter().find_map(|rule| rule.resolve(name, labels));
-        if let Some(service) = found.map(str::to_owned) {
-            labels.insert("service", service);
-            tables.iter().for_each(|table| table.enrich(labels));
-        }
-    }
-
     /// The number of a tenant and format, whose wire names are told from those of others.
     pub(crate) fn source(&mut self, tenant: &str, format: &'static str) -> u32 {
         let tenants = self.sources.entry(format).or_default();
@@ -493,66 +347,6 @@ impl Normaliser {
             _ if twice => Err(Rejection::DuplicateLabel),
             true => Err(Rejection::MissingField),
             false => Ok(key),
-        }
-    }
-
-    fn tenant(&mut self, name: &str) -> Result<usize, Rejection> {
-        if let Some(&number) = self.tenant_numbers.get(name) {
-            return Ok(number);
-        }
-        if self.tenants.len() >= self.config.max_tenants {
-            return Err(Rejection::TenantLimit);
-        }
-        self.tenants.push(Tenant::default());
-        self.tenant_numbers.insert(name.to_owned(), self.tenants.len() - 1);
-        Ok(self.tenants.len() - 1)
-    }
-
-    /// What the sender said with the series, else what it declared of the family.
-    fn understand(&self, key: &SeriesKey, said: Declared<'_>, owner: usize) -> SeriesInfo {
-        let mut declared = said;
-        if let Some(family) = self.tenants[owner].family(&key.name) {
-            if declared.form == Form::Unknown {
-                declared.form = family.form;
-            }
-            if declared.unit.is_empty() {
-                declared.unit = family.unit;
-            }
-        }
-        kind::infer(&key.name, &key.labels, declared, &self.config.kinds)
-    }
-
-    pub(crate) fn declare(&mut self, tenant: &str, family: &str, declared: Declared<'_>) {
-        let Ok(owner) = self.tenant(tenant) else { return };
-        let limit = self.config.max_families_per_tenant;
-        let families = &mut self.tenants[owner].families;
-        let new = (declared.form, declared.unit);
-        let known = families.get(family).map(|(form, unit)| (*form, unit.as_str()));
-        if known == Some(new) || known.is_none() && families.len() >= limit {
-            return;
-        }
-        families.insert(family.to_owned(), (declared.form, declared.unit.to_owned()));
-        self.changed = true;
-    }
-
-    /// After declarations changed: what the series of declared families mean now. One pass over all
-    /// series. A counter that was taken for a gauge, or the reverse, starts anew.
-    pub(crate) fn settle_declarations(&mut self) {
-        if !std::mem::take(&mut self.changed) {
-            return;
-        }
-        for index in 0..self.infos.len() {
-            let Some(old) = self.infos[index] else { continue };
-            let Some(key) = self.interner.key(SeriesId(index as u32)) else { continue };
-            let owner = self.owners[index] as usize;
-            if self.tenants[owner].family(&key.name).is_none() {
-                continue;
-            }
-            let new = self.understand(key, Declared::default(), owner);
-            if (new.form, new.factor) != (old.form, old.factor) {
-                self.tracks[index].reread(new.form, new.factor);
-            }
-            self.infos[index] = Some(new);
         }
     }
 
