@@ -224,6 +224,8 @@ fn metadata(message: &[u8], earlier: (u64, u32)) -> Result<(u64, u32), Broken> {
 struct Mix {
     low: u64,
     high: u64,
+    /// The hash of a name whose value comes next.
+    name: u64,
     count: usize,
     /// Whether a reference led beyond the table.
     lost: bool,
@@ -233,15 +235,24 @@ impl Mix {
     #[inline]
     fn add(&mut self, symbol: u64, hashes: &[u64]) {
         // Numbers wider than 32 bits are cut, as every protobuf decoder does.
-        let Some(hash) = hashes.get(symbol as u32 as usize) else {
+        let Some(&hash) = hashes.get(symbol as u32 as usize) else {
             self.lost = true;
             return;
         };
-        // Two independent folded multiplications, with the odd constants of the golden ratio and of
-        // splitmix64.
-        self.low = fold(self.low ^ hash, 0x9e37_79b9_7f4a_7c15);
-        self.high = fold(self.high.wrapping_add(*hash), 0xbf58_476d_1ce4_e5b9);
         self.count += 1;
+        if self.count % 2 == 1 {
+            self.name = hash;
+        } else {
+            self.pair(self.name, hash);
+        }
+    }
+
+    /// Two folded multiplications that do not wait for each other, with the odd constants of the golden
+    /// ratio and of splitmix64. Name and value play other parts in the second.
+    #[inline]
+    fn pair(&mut self, name: u64, value: u64) {
+        self.low = fold(self.low ^ name, value ^ 0x9e37_79b9_7f4a_7c15);
+        self.high = fold(self.high.wrapping_add(value), name ^ 0xbf58_476d_1ce4_e5b9);
     }
 
     fn bytes(&self) -> [u8; 24] {
@@ -253,11 +264,15 @@ impl Mix {
     }
 }
 
-/// Both halves of the product, so that no bit of `x` is lost to the other.
+/// Both halves of the product, so that no bit of one factor is lost to the other, and both factors, so that a
+/// zero loses nothing either.
 #[inline]
-fn fold(x: u64, by: u64) -> u64 {
-    let product = u128::from(x) * u128::from(by);
-    (product as u64) ^ ((product >> 64) as u64).rotate_left(32) ^ x.rotate_left(17)
+fn fold(x: u64, y: u64) -> u64 {
+    let product = u128::from(x) * u128::from(y);
+    (product as u64)
+        ^ ((product >> 64) as u64).rotate_left(32)
+        ^ x.rotate_left(17)
+        ^ y.rotate_left(41)
 }
 
 /// Labels as numbers of texts in the fields 1 of a series: name, value, name, value.
