@@ -29,7 +29,9 @@ const AT_ONCE: usize = 1 << 24;
 pub struct DeviceConfig {
     /// Which device of its kind, best first. Default 0.
     pub index: usize,
-    /// Whether a program that acts like a device will do, for tests. Default no.
+    /// Whether a program that acts like a device will do, for tests. Default no. Mesa's lavapipe ends all
+    /// loops of a thread after 65,535 turns: LSTMs of more than 250 units are wrong there, and so are windows
+    /// of `length` values with more than 64 units where `length · units²` is more.
     pub software: bool,
     /// Series it holds at most; fewer where its memory is smaller. Default 100,000,000.
     pub max_series: usize,

@@ -477,8 +477,7 @@ pub(super) fn transfer(
     }
 }
 
-/// Predictions after whole windows of `length` inputs, each from zero state. Unrolled whatever the number of
-/// units: with rolled loops cubecl 0.10 computes something else (off by 0.01 at 65 units).
+/// Predictions after whole windows of `length` inputs, each from zero state.
 #[cube(launch_unchecked)]
 pub(super) fn windows(
     input: &Array<f32>,
@@ -489,39 +488,52 @@ pub(super) fn windows(
     length: u32,
     bias: f32,
     #[comptime] hidden: u32,
+    #[comptime] unrolled: bool,
 ) {
     let window = ABSOLUTE_POS as u32;
     if window >= count {
         terminate!();
     }
-    let mut own = Array::<f32>::new(hidden as usize);
-    let mut next = Array::<f32>::new(hidden as usize);
+    // Outputs before and after a step, in turn.
+    let mut outputs = Array::<f32>::new((2 * hidden) as usize);
     let mut cells = Array::<f32>::new(hidden as usize);
+    let mut own = Array::<f32>::new(if unrolled { hidden as usize } else { 1usize });
     for k in 0..hidden {
-        next[k as usize] = 0.0f32;
+        outputs[k as usize] = 0.0f32;
         cells[k as usize] = 0.0f32;
     }
     let mut y = bias;
     for step in 0..length {
         let x = input[(window * length + step) as usize];
-        #[unroll]
-        for k in 0..hidden {
-            own[k as usize] = next[k as usize];
+        let before = (step % 2) * hidden;
+        let after = hidden - before;
+        if unrolled {
+            #[unroll]
+            for k in 0..hidden {
+                own[k as usize] = outputs[(before + k) as usize];
+            }
         }
         y = bias;
         for unit in 0..hidden {
             let w = unit * (hidden + 2);
             let mut sums =
                 weights[w as usize] + weights[(w + 1) as usize] * Vector::<f32, Const<4>>::new(x);
-            #[unroll]
-            for k in 0..hidden {
-                sums +=
-                    weights[(w + 2 + k) as usize] * Vector::<f32, Const<4>>::new(own[k as usize]);
+            if unrolled {
+                #[unroll]
+                for k in 0..hidden {
+                    sums += weights[(w + 2 + k) as usize]
+                        * Vector::<f32, Const<4>>::new(own[k as usize]);
+                }
+            } else {
+                for k in 0..hidden {
+                    sums += weights[(w + 2 + k) as usize]
+                        * Vector::<f32, Const<4>>::new(outputs[(before + k) as usize]);
+                }
             }
-            let after = cell(sums, cells[unit as usize]);
-            cells[unit as usize] = after.0;
-            next[unit as usize] = after.1;
-            y += readout[unit as usize] * after.1;
+            let made = cell(sums, cells[unit as usize]);
+            cells[unit as usize] = made.0;
+            outputs[(after + unit) as usize] = made.1;
+            y += readout[unit as usize] * made.1;
         }
     }
     output[window as usize] = y;

@@ -510,6 +510,7 @@ impl<R: Runtime> Resident<R> {
                     length,
                     self.model.bias,
                     self.model.hidden,
+                    self.model.hidden <= kernels::UNROLLED,
                 );
             }
         })
