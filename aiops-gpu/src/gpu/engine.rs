@@ -61,8 +61,9 @@ impl Default for DeviceConfig {
 /// talks to the device: up to three batches are under way at once, one computing while the next is copied.
 /// Give it large batches, a hundred thousand rows and more, and take outcomes two or three batches later.
 ///
-/// Scores are within 1e-4 of [`ReferenceDetector`](crate::ReferenceDetector), relative to one, but for a
-/// row in about a million: where a deviation lies within the rounding of `f32` of a cut of the forest, the
+/// Scores are within 1e-4 of [`ReferenceDetector`](crate::ReferenceDetector), relative to one, but for
+/// a few rows in a hundred thousand: where a deviation lies within the rounding of `f32` of a cut of the
+/// forest, the
 /// walk may go the other way. Numbers there are single precision; the mean of a series is a sum of two, so
 /// that offsets do not blind it. Values beyond 1e18 count as 1e18, scales below 1e-18 as that, and a
 /// half-life of more than 100,000 samples is refused.
