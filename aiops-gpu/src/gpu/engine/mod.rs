@@ -8,6 +8,11 @@ use std::{
 
 use aiops_core::{SampleBatch, SeriesId};
 
+mod alone;
+mod config;
+
+pub use config::DeviceConfig;
+
 use super::{
     DeviceInfo,
     kernels::word,
@@ -17,42 +22,9 @@ use super::{
     worker::{Answer, Command, Reply, Worker},
 };
 use crate::{
-    Ask, BatchEngine, Capabilities, EngineKind, Error, MAX_WAITING, Model, Outcome, RUN, Result,
-    Stats, Ticket, record::SeriesState,
+    Ask, BatchEngine, Capabilities, EngineKind, Error, MAX_WAITING, Model, Outcome, Result, Stats,
+    Ticket, record::SeriesState,
 };
-
-/// Numbers of windows or runs that are sent at once.
-const AT_ONCE: usize = 1 << 24;
-
-/// Settings of a [`DeviceEngine`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeviceConfig {
-    /// Which device of its kind, best first. Default 0.
-    pub index: usize,
-    /// Whether a program that acts like a device will do, for tests. Default no. Mesa's lavapipe ends all
-    /// loops of a thread after 65,535 turns: LSTMs of more than 250 units are wrong there, and so are windows
-    /// of `length` values with more than 64 units where `length · units²` is more.
-    pub software: bool,
-    /// Series it holds at most; fewer where its memory is smaller. Default 100,000,000.
-    pub max_series: usize,
-    /// Flags that an outcome holds at most, before its overflow bit is set. Default 65,536.
-    pub max_flags: usize,
-    /// Longest that opening, growing, saving or restoring may take. Default 60 s: the first use of a
-    /// kernel compiles it.
-    pub patience: Duration,
-}
-
-impl Default for DeviceConfig {
-    fn default() -> Self {
-        DeviceConfig {
-            index: 0,
-            software: false,
-            max_series: 100_000_000,
-            max_flags: 65_536,
-            patience: Duration::from_secs(60),
-        }
-    }
-}
 
 /// Statistics, LSTM and forest on a device, with state that stays there.
 ///
@@ -63,9 +35,8 @@ impl Default for DeviceConfig {
 ///
 /// Scores are within 1e-4 of [`ReferenceDetector`](crate::ReferenceDetector), relative to one, but for
 /// a few rows in a hundred thousand: where a deviation lies within the rounding of `f32` of a cut of the
-/// forest, the
-/// walk may go the other way. Numbers there are single precision; the mean of a series is a sum of two, so
-/// that offsets do not blind it. Values beyond 1e18 count as 1e18, scales below 1e-18 as that, and a
+/// forest, the walk may go the other way. Numbers there are single precision; the mean of a series is a sum
+/// of two, so that offsets do not blind it. Values beyond 1e18 count as 1e18, scales below 1e-18 as that, and a
 /// half-life of more than 100,000 samples is refused.
 ///
 /// Which flags are kept when there are more than fit, the device decides; all are counted.
@@ -98,158 +69,10 @@ impl std::fmt::Debug for DeviceEngine {
     }
 }
 
-impl DeviceConfig {
-    /// An engine of a kind, that runs `model`: [`EngineKind::Cuda`] with the feature `cuda`,
-    /// [`EngineKind::Wgpu`] with the feature `wgpu`.
-    ///
-    /// Looks for driver and device, opens it on a thread, and tries a kernel. It neither panics nor waits
-    /// longer than [`patience`](Self::patience), whatever is or is not installed.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] says what is missing; otherwise as [`BatchEngine::load_model`].
-    pub fn build(&self, kind: EngineKind, model: &Model) -> Result<DeviceEngine> {
-        let worker = self.open(kind)?;
-        let mut engine = DeviceEngine {
-            info: worker.info.clone(),
-            worker: Some(worker),
-            kind,
-            tables: Tables::default(),
-            normal: None,
-            registered: 0,
-            in_flight: BTreeMap::new(),
-            next_ticket: 0,
-            stats: Stats::default(),
-            config: self.clone(),
-        };
-        engine.load_model(model)?;
-        Ok(engine)
-    }
-
-    fn open(&self, kind: EngineKind) -> Result<Worker> {
-        let (index, software) = (self.index, self.software);
-        let opened = match kind {
-            #[cfg(feature = "cuda")]
-            EngineKind::Cuda => {
-                Worker::open(move || super::cuda::open(index, software), self.patience)
-            }
-            #[cfg(feature = "wgpu")]
-            EngineKind::Wgpu => {
-                Worker::open(move || super::wgpu::open(index, software), self.patience)
-            }
-            _ => Err("it was not compiled in".to_owned()),
-        };
-        opened.map_err(|reason| Error::Unavailable { engine: kind, reason })
-    }
-}
-
 impl DeviceEngine {
     /// The device it was opened on.
     pub fn device(&self) -> &DeviceInfo {
         &self.info
-    }
-
-    /// Predictions of the model's LSTM after whole windows of `length` inputs, each from zero state: what
-    /// [`Forecaster::windows`](crate::Forecaster::windows) does, within 1e-5, relative to one. Waits for the
-    /// device; no series is touched.
-    ///
-    /// # Errors
-    /// [`Error::ShapeMismatch`] when `windows` is not `length` inputs, at least one, for each of
-    /// `predictions`; [`Error::Weights`] without an LSTM; whatever the device says.
-    pub fn windows(
-        &mut self,
-        windows: &[f32],
-        length: usize,
-        predictions: &mut [f32],
-    ) -> Result<()> {
-        let (expected, got) = (length.saturating_mul(predictions.len()), windows.len());
-        if length == 0 || length > AT_ONCE || got != expected {
-            return Err(Error::ShapeMismatch { what: "inputs of windows", expected, got });
-        }
-        if self.tables.hidden == 0 {
-            return Err(Error::weights("the model has no LSTM"));
-        }
-        self.revive()?;
-        let at_once = AT_ONCE / length;
-        let parts = windows.chunks(at_once * length).zip(predictions.chunks_mut(at_once));
-        for (windows, predictions) in parts {
-            let (windows, length) = (windows.to_vec(), length as u32);
-            let (made, _) =
-                self.told(|reply| Command::Windows { windows, length, launches: 1, reply })?;
-            predictions.copy_from_slice(&made[..predictions.len()]);
-        }
-        Ok(())
-    }
-
-    /// Scores of the model's forest for runs of [`RUN`] values each: what
-    /// [`ForestScorer::score`](crate::ForestScorer::score) gives, bit for bit. Waits for the device; no
-    /// series is touched.
-    ///
-    /// # Errors
-    /// [`Error::ShapeMismatch`] when `runs` is not a run for each score; [`Error::Weights`] without a
-    /// forest; whatever the device says.
-    pub fn score_runs(&mut self, runs: &[f32], scores: &mut [f64]) -> Result<()> {
-        let (expected, got) = (RUN * scores.len(), runs.len());
-        if got != expected {
-            return Err(Error::ShapeMismatch { what: "values of runs", expected, got });
-        }
-        let Some(normal) = self.normal else {
-            return Err(Error::weights("the model has no forest"));
-        };
-        let trees = self.tables.forest.as_ref().map_or(1, |forest| forest.trees);
-        self.revive()?;
-        for (runs, scores) in runs.chunks(AT_ONCE).zip(scores.chunks_mut(AT_ONCE / RUN)) {
-            let runs = runs.to_vec();
-            let (sums, _) = self.told(|reply| Command::Runs { runs, launches: 1, reply })?;
-            for (score, sum) in scores.iter_mut().zip(sums) {
-                *score = (-(f64::from(sum) / f64::from(trees)) / normal).exp2();
-            }
-        }
-        Ok(())
-    }
-
-    /// How long the kernels of these batches take, all of which are learnt, when they have been copied to
-    /// the device: for measuring it apart from the way there. They must fit on it together.
-    ///
-    /// # Errors
-    /// As [`submit`](BatchEngine::submit).
-    pub fn time_kernels(&mut self, batches: &[SampleBatch<'_>]) -> Result<Duration> {
-        batches.iter().try_for_each(|batch| self.registered(batch.ids()))?;
-        self.revive()?;
-        let chunks = batches.iter().flat_map(|batch| staging::stage(batch, Ask::UPDATE).1);
-        let chunks = chunks.collect();
-        self.told(|reply| Command::Time { chunks, learn: true, reply })
-    }
-
-    /// How long [`windows`](Self::windows) takes on the device without the copies: so many launches.
-    ///
-    /// # Errors
-    /// As [`windows`](Self::windows).
-    pub fn time_windows(
-        &mut self,
-        windows: &[f32],
-        length: usize,
-        launches: u32,
-    ) -> Result<Duration> {
-        if length == 0 || windows.is_empty() || self.tables.hidden == 0 {
-            return Err(Error::weights("windows, and a model with an LSTM, are needed"));
-        }
-        self.revive()?;
-        let (windows, length) = (windows.to_vec(), length as u32);
-        let command = |reply| Command::Windows { windows, length, launches, reply };
-        Ok(self.told(command)?.1)
-    }
-
-    /// How long [`score_runs`](Self::score_runs) takes on the device without the copies: so many launches.
-    ///
-    /// # Errors
-    /// As [`score_runs`](Self::score_runs).
-    pub fn time_runs(&mut self, runs: &[f32], launches: u32) -> Result<Duration> {
-        if runs.is_empty() || self.normal.is_none() {
-            return Err(Error::weights("runs, and a model with a forest, are needed"));
-        }
-        self.revive()?;
-        let runs = runs.to_vec();
-        Ok(self.told(|reply| Command::Runs { runs, launches, reply })?.1)
     }
 
     fn failed(&self, fault: Fault) -> Error {
