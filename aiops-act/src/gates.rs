@@ -173,7 +173,7 @@ pub struct GateInput<'a> {
     pub level: Level,
 }
 
-/// Checks every gate. All of them are always checked, so that `explain` can show the whole picture.
+/// Checks every gate. All of them are always checked, so that a proposal shows the whole picture.
 #[must_use]
 pub fn check(plan: &Plan, config: &GateConfig, input: &GateInput<'_>) -> GateReport {
     let blast = plan_blast(plan, config, input.topology, input.now);

@@ -111,7 +111,8 @@
 //! | to | see |
 //! | --- | --- |
 //! | write a runbook | [`runbook`] |
-//! | see why one fits, or not | [`matcher`], [`gates`] |
+//! | check one before anything happens | [`Runbook::parse`] names every problem of a document, [`Engine::propose`] is the dry run |
+//! | see why one fits, or not | [`matcher`] with a [`matcher::Misfit`] for each that does not, [`gates`] with all answers in a [`gates::GateReport`] |
 //! | connect a system that acts | [`StepExecutor`] |
 //! | ask people | [`Approver`], [`approve`] |
 //! | tell people | [`Notifier`] |

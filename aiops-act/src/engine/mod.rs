@@ -349,23 +349,26 @@ impl Engine {
 
     /// Makes a run of the plan durable. Nothing happens until [`Engine::drive`].
     ///
+    /// A plan is data, and need not come from [`Engine::propose`]: a tier below what its document and
+    /// its executors ask for is raised to that, so that nobody is passed over.
+    ///
     /// # Errors
     /// The incident already has an active run, an executor is missing, the engine is shutting down,
     /// or the store failed.
     pub async fn submit(&self, plan: Plan) -> Result<RunId> {
-        self.begin(Arc::new(plan)).await
+        Ok(self.begin(plan).await?.run)
     }
 
-    async fn begin(&self, plan: Arc<Plan>) -> Result<RunId> {
+    async fn begin(&self, mut plan: Plan) -> Result<Arc<Plan>> {
         if self.phase() >= Phase::Closing {
             return Err(Error::ShuttingDown);
         }
         self.require_executors(&plan)?;
-        let id = plan.run;
-        let at = self.0.clock.now();
-        let created = self.0.journal.create(Run::new(plan), self.tenant(), at).await;
+        self.raise_to_floor(&mut plan)?;
+        let (plan, at) = (Arc::new(plan), self.0.clock.now());
+        let created = self.0.journal.create(Run::new(plan.clone()), self.tenant(), at).await;
         self.publish(self.note(created)?);
-        Ok(id)
+        Ok(plan)
     }
 
     /// Submits the plan and drives its run until it ends or needs a person.
@@ -373,9 +376,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::submit`] and [`Engine::drive`].
     pub async fn execute(&self, plan: Plan) -> Result<Run> {
-        let plan = Arc::new(plan); // held until it is driven, so that it need not be read again
-        let id = self.begin(plan.clone()).await?;
-        self.drive(id).await
+        let plan = self.begin(plan).await?; // held until it is driven, so that it need not be read again
+        self.drive(plan.run).await
     }
 
     /// Records an answer. It counts only if the policy says so; the run's audit says what became

@@ -13,7 +13,7 @@ use crate::executor::{Call, Preview, StepError};
 use crate::gates::{self, GateInput, GateReport};
 use crate::matcher::Fit;
 use crate::plan::Plan;
-use crate::runbook::{Step, template};
+use crate::runbook::{Risk, Step, UNDO_BY_EXECUTOR, UNDO_NOTHING, template};
 use crate::situation::Situation;
 use crate::trust::{Level, TrustKey};
 
@@ -64,9 +64,10 @@ impl Engine {
         plan.measure_blast(&self.0.world.topology(), max_age, now);
         let mut steps = Vec::new();
         for step in &fit.runbook.document().steps {
-            let preview = self.preview(&mut plan, step).await?;
+            let preview = self.preview(&plan, step).await?;
             steps.push(preview);
         }
+        self.raise_to_floor(&mut plan)?;
         let (book, _) = self.blocking(|journal| journal.book()).await?;
         let gates = self.check_gates(&plan).await?;
         let earned = self.earned(&plan, &book);
@@ -74,23 +75,34 @@ impl Engine {
         Ok(Proposal { plan, steps, gates, question })
     }
 
-    async fn preview(&self, plan: &mut Plan, step: &Step) -> Result<StepPreview> {
+    async fn preview(&self, plan: &Plan, step: &Step) -> Result<StepPreview> {
         let executor = self.require_executor(&step.uses)?;
-        let rendered = template::render(&Value::Object(step.with.clone()), &plan.scope());
-        let (with, complete) = match rendered {
-            Ok(Value::Object(with)) => (with, true),
-            _ => (step.with.clone(), false),
-        };
-        let call = Call {
-            step: step.id.clone(),
-            uses: step.uses.clone(),
-            with,
-            targets: plan.targets.iter().map(str::to_owned).collect(),
-            timeout: step.timeout,
-        };
-        plan.raise_risk(executor.risk_floor(&call));
+        let (call, complete) = planned(plan, step);
         let preview = if complete { Some(executor.plan(&call).await) } else { None };
         Ok(StepPreview { id: call.step, uses: call.uses, with: call.with, preview })
+    }
+
+    /// Raises the tier of a plan to the least that its document, its executors, those of its undos, and
+    /// its number of targets allow.
+    pub(super) fn raise_to_floor(&self, plan: &mut Plan) -> Result<()> {
+        let document = plan.runbook.document();
+        let mut floor = document.risk();
+        for step in &document.steps {
+            let (call, _) = planned(plan, step);
+            floor = floor.max(self.require_executor(&step.uses)?.risk_floor(&call));
+            let Some(undo) = &step.undo else { continue };
+            if ![UNDO_BY_EXECUTOR, UNDO_NOTHING].contains(&undo.uses.as_str()) {
+                let (uses, with) = (undo.uses.clone(), plan.fill(&undo.with));
+                let step = format!("{}/undo", step.id);
+                let call = Call { step, uses, with, timeout: undo.timeout, ..call };
+                floor = floor.max(self.require_executor(&undo.uses)?.risk_floor(&call));
+            }
+        }
+        if plan.targets.count() > 1 && floor > Risk::ReadOnly {
+            floor = floor.max(Risk::Stateful);
+        }
+        plan.raise_risk(floor);
+        Ok(())
     }
 
     /// Checks every gate for a plan, as they stand now.
@@ -137,4 +149,16 @@ impl Engine {
         };
         gates::check(plan, &self.0.config.gates, &input)
     }
+}
+
+/// The call of a step as far as it is known before anything ran, and whether all of it is.
+fn planned(plan: &Plan, step: &Step) -> (Call, bool) {
+    let rendered = template::render(&Value::Object(step.with.clone()), &plan.scope());
+    let (with, complete) = match rendered {
+        Ok(Value::Object(with)) => (with, true),
+        _ => (step.with.clone(), false),
+    };
+    let (step_id, uses) = (step.id.clone(), step.uses.clone());
+    let targets = plan.targets.iter().map(str::to_owned).collect();
+    (Call { step: step_id, uses, with, targets, timeout: step.timeout }, complete)
 }

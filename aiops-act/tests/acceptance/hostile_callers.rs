@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::a20_store_failures::Sick;
-use crate::common::{Bench, Held, Lines, answer, library_of, one_write, situation};
+use crate::common::{Bench, Held, Lines, answer, library_of, one_write, runbook, situation};
 
 fn bench() -> Bench {
     Bench::with_library(situation(&[("api", 0.9)]), library_of([one_write("one", "")]))
@@ -247,6 +247,46 @@ async fn what_a_person_decides_is_begun_once_whoever_records_it() {
     assert_eq!(run.ending(), Some(Ending::RolledBack), "{:?}", run.because);
     let calls: Vec<_> = hands.effects().into_iter().map(|asked| asked.step).collect();
     assert_eq!(calls, ["act", "act/undo"]);
+}
+
+/// A plan is data: what its tier says is not believed below what its document and executors ask for.
+#[tokio::test]
+async fn a_plan_that_says_it_is_harmless_is_asked_about_all_the_same() {
+    let library = library_of([one_write("one", "approvals: {count: 1}")]);
+    let mut bench = Bench::with_library(situation(&[("api", 0.9)]), library);
+    bench.executors = vec![Scripted::new("hands").with_risk(Risk::Stateful)];
+    let engine = bench.builder().build().unwrap();
+    let mut plan = bench.plan(&engine).await;
+    assert_eq!(plan.risk, Risk::Stateful);
+    let honest = plan.binding();
+    plan.risk = Risk::ReadOnly;
+    let id = engine.submit(plan).await.unwrap();
+    let run = engine.run(id).await.unwrap();
+    assert_eq!(run.plan.binding(), honest);
+    let driver = driven(&engine, id);
+    while engine.run(id).await.unwrap().state == State::Proposed {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(engine.run(id).await.unwrap().state, State::Asking);
+    assert!(bench.effects().is_empty());
+    engine.cancel(id, "ada").await.unwrap();
+    driver.await.unwrap().unwrap();
+
+    // Made by hand, with an undo that is riskier than its step.
+    let undo = "steps:\n  - {id: act, uses: hands, undo: {uses: heavy_hands}}\n";
+    let head = "match: {services: [api]}\ntargets: {services: [api]}\n\
+                safety: {risk: 1, max_percent: 100}\n";
+    bench.library = library_of([runbook("two", &format!("{head}{undo}"))]);
+    bench.executors = vec![
+        Scripted::new("hands").with_risk(Risk::Reversible),
+        Scripted::new("heavy_hands").with_risk(Risk::Irreversible),
+    ];
+    bench.manual.advance(Duration::from_secs(1));
+    let engine = bench.builder().build().unwrap();
+    let plan = bench.plan_quietly(&engine).await;
+    assert_eq!(plan.risk, Risk::Reversible);
+    let id = engine.submit(plan).await.unwrap();
+    assert_eq!(engine.run(id).await.unwrap().plan.risk, Risk::Irreversible);
 }
 
 #[tokio::test]
