@@ -37,7 +37,12 @@ impl Normaliser {
     }
 
     /// What the sender said with the series, else what it declared of the family.
-    pub(super) fn understand(&self, key: &SeriesKey, said: Declared<'_>, owner: usize) -> SeriesInfo {
+    pub(super) fn understand(
+        &self,
+        key: &SeriesKey,
+        said: Declared<'_>,
+        owner: usize,
+    ) -> SeriesInfo {
         let mut declared = said;
         if let Some(family) = self.tenants[owner].family(&key.name) {
             if declared.form == Form::Unknown {
