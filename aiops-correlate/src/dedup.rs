@@ -82,6 +82,12 @@ impl Episode {
     pub(crate) fn life_s(&self) -> f64 {
         self.ended.seconds_after(self.onset).max(0.0)
     }
+
+    /// Seconds between its records, if there were several.
+    pub(crate) fn cadence_s(&self) -> Option<f64> {
+        let known = self.last.seconds_after(self.onset);
+        (self.firings > 1 && known > 1.0).then(|| known / f64::from(self.firings - 1))
+    }
 }
 
 /// What a record says, on the corrected clock.

@@ -5,7 +5,8 @@ use aiops_core::{Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use crate::life::{LogLogistic, Shape};
+use crate::delay::Delays;
+use crate::life::{Clusters, LogLogistic, Shape};
 
 /// What is believed before anything was seen, and how fast beliefs fade.
 ///
@@ -93,14 +94,18 @@ const PIECES: usize = 5;
 /// A resend counts as missed when this many intervals have passed. Each may be lost, or late like ends.
 const MISSED_AT: f64 = 1.25;
 const LOST: f64 = 0.02;
-/// Share of senders that stop sending although the firing goes on.
+/// Share of senders that stop sending although the firing goes on, before any was seen, and the firings
+/// that this is worth.
 const STOPPED: f64 = 0.005;
+const STOPPED_WORTH: f64 = 200.0;
+/// Resends missing before an end that say that it had stopped.
+const STOPPED_AFTER: f64 = 4.0;
 
 /// Chance that a firing that was sent every `cadence_s` goes on and is silent for `seconds`, when each
 /// resend goes missing with the chance `missed`.
-fn still_going(seconds: f64, cadence_s: f64, missed: f64) -> f64 {
+fn still_going(seconds: f64, cadence_s: f64, missed: f64, stopped: f64) -> f64 {
     let resends = (seconds / cadence_s.max(1.0) - (MISSED_AT - 1.0)).max(0.0).floor();
-    STOPPED + (1.0 - STOPPED) * missed.powf(resends)
+    stopped + (1.0 - stopped) * missed.powf(resends)
 }
 
 /// What is remembered of one series (one fingerprint).
@@ -144,6 +149,8 @@ pub(crate) struct History {
     pub(crate) kinds: Vec<KindHistory>,
     pub(crate) gaps: Vec<Gaps>,
     pub(crate) shape: Shape,
+    #[serde(default)]
+    pub(crate) clusters: Clusters,
     /// Sums of squares and weights: around a series' own mean, and around the kind's.
     pub(crate) within: (f64, f64),
     pub(crate) total: (f64, f64),
@@ -156,6 +163,12 @@ pub(crate) struct History {
     pub(crate) services: u32,
     /// Firings of all kinds that ended with a record that said so, and ones that just stopped.
     pub(crate) ends: (f64, f64),
+    /// Firings with a cadence that ended, and those that had stopped being sent long before.
+    #[serde(default)]
+    pub(crate) resent: (f64, f64),
+    /// How long trouble takes along each call.
+    #[serde(default)]
+    pub(crate) delays: Delays,
     /// With learning frozen, answers stay the same whatever is seen.
     pub(crate) frozen: bool,
     incident_life: LogLogistic,
@@ -182,6 +195,7 @@ impl History {
             kinds: Vec::new(),
             gaps: Vec::new(),
             shape: Shape::new(SHAPE),
+            clusters: Clusters::default(),
             within: (0.0, 0.0),
             total: (0.0, 0.0),
             hour: 0,
@@ -189,6 +203,8 @@ impl History {
             late: [0.0; LATE_EDGES.len() + 1],
             services: 0,
             ends: (0.0, 0.0),
+            resent: (0.0, 0.0),
+            delays: Delays::default(),
             frozen: false,
             incident_life,
             priors,
@@ -220,6 +236,9 @@ impl History {
                 *pair = (pair.0 * factor, pair.1 * factor);
             }
             self.shape.fade(factor);
+            self.clusters.fade(factor);
+            self.delays.fade(factor);
+            self.resent = (self.resent.0 * factor, self.resent.1 * factor);
             self.late.iter_mut().for_each(|count| *count *= factor);
             for gaps in &mut self.gaps {
                 gaps.resent.iter_mut().chain(&mut gaps.cut).for_each(|count| *count *= factor);
@@ -380,7 +399,7 @@ impl History {
         let known_s = known_s.clamp(0.0, age_s);
         let missed = LOST + self.later_than(LATE_EDGES[0]);
         let silent = |seconds: f64| match cadence_s {
-            Some(cadence) => still_going(seconds, cadence, missed),
+            Some(cadence) => still_going(seconds, cadence, missed, self.stopped()),
             None => self.silent_longer_than(kind, seconds),
         };
         let noise_survives = |t: f64| self.noise_survival(life, t);
@@ -406,6 +425,19 @@ impl History {
         noise += from.1 * goes_on;
         trouble += from.2 * goes_on;
         (trouble.max(1e-12) / noise.max(1e-12)).ln()
+    }
+
+    /// Share of senders that stop sending although the firing goes on.
+    fn stopped(&self) -> f64 {
+        (STOPPED * STOPPED_WORTH + self.resent.1) / (STOPPED_WORTH + self.resent.0)
+    }
+
+    /// A firing that was sent every `cadence_s` ended by a record, `silent_s` after the last one.
+    pub(crate) fn learn_stopped(&mut self, cadence_s: f64, silent_s: f64) {
+        if !self.frozen {
+            self.resent.0 += 1.0;
+            self.resent.1 += f64::from(u8::from(silent_s > STOPPED_AFTER * cadence_s));
+        }
     }
 
     fn noise_survival(&self, life: NoiseLife, t: f64) -> f64 {
@@ -435,6 +467,13 @@ impl History {
             going_on *= 1.0 - own.resent[bin] / (at_risk + GAP_PRIOR);
             at_risk -= own.resent[bin] + own.cut[bin];
         }
+        if edge > 0 && edge < GAP_EDGES.len() {
+            // Inside the bin the hazard is spread evenly over ln of the time.
+            let (low, high) = (GAP_EDGES[edge - 1], GAP_EDGES[edge]);
+            let part = ((seconds / low).ln() / (high / low).ln()).clamp(0.0, 1.0);
+            let all = 1.0 - own.resent[edge] / (at_risk + GAP_PRIOR);
+            going_on *= all.powf(part);
+        }
         // Never certain: a resend can be lost.
         LOST_RESEND + (1.0 - LOST_RESEND) * going_on
     }
@@ -463,7 +502,7 @@ impl History {
     pub(crate) fn ended_evidence(&self, life: NoiseLife, life_s: f64) -> f64 {
         let life_s = life_s.max(1.0);
         let z = (life_s.ln() - life.mean) / life.sd;
-        let noise = self.shape.density(z).max(1e-9) / life.sd;
+        let noise = self.shape.density(z).max(1e-9) / life.sd * self.clusters.factor(life_s.ln());
         self.incident_life.ln_density(life_s) - noise.ln()
     }
 
@@ -471,7 +510,8 @@ impl History {
     pub(crate) fn ln_noise_ends(&self, life: NoiseLife, life_s: f64) -> f64 {
         let life_s = life_s.max(1.0);
         let z = (life_s.ln() - life.mean) / life.sd;
-        (self.shape.density(z).max(1e-9) / life.sd / life_s).ln()
+        let noise = self.shape.density(z).max(1e-9) * self.clusters.factor(life_s.ln());
+        (noise / life.sd / life_s).ln()
     }
 
     /// Share of incidents that are over before `age_s`.
@@ -514,6 +554,7 @@ impl History {
         self.total.0 += weight * (x - mean_kind) * (x - mean_kind);
         self.total.1 += weight;
         self.shape.learn((x - life.mean) / life.sd, weight);
+        self.clusters.learn(x, weight);
         series.noise += weight;
         series.life_n += weight;
         series.life_sum += weight * x;

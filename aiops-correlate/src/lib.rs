@@ -30,6 +30,7 @@ mod config;
 mod correlator;
 mod decision;
 mod dedup;
+mod delay;
 mod error;
 pub mod eval;
 mod feedback;

@@ -103,6 +103,58 @@ impl Shape {
     }
 }
 
+/// Lengths that lifetimes cluster at: multiples of an evaluation interval, a `for` of five minutes.
+///
+/// The [`Shape`] is smooth, so that few observations do; where a sender ends whatever means nothing
+/// after exactly four minutes, it cannot say so. Here lifetimes are counted in bins of 4 % of their
+/// length, and the two bins nearest to one are compared with what the seventeen around it lead to
+/// expect. Their ratio is the mean of a Gamma posterior of prior shape [`CAUTION`] and mean 1:
+/// without clusters it stays near 1, whatever the number of observations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Clusters {
+    bins: Vec<f64>,
+}
+
+/// Width of a fine bin in ln of seconds, their number (the last one holds everything above four
+/// hours), and how many on either side are looked at.
+const FINE: f64 = 0.04;
+const FINE_BINS: usize = 240;
+const AROUND: usize = 8;
+const CAUTION: f64 = 2.0;
+
+impl Default for Clusters {
+    fn default() -> Self {
+        Clusters { bins: vec![0.0; FINE_BINS] }
+    }
+}
+
+impl Clusters {
+    fn bin(ln_life: f64) -> usize {
+        ((ln_life / FINE).max(0.0) as usize).min(FINE_BINS - 1)
+    }
+
+    pub(crate) fn learn(&mut self, ln_life: f64, weight: f64) {
+        self.bins[Self::bin(ln_life)] += weight;
+    }
+
+    /// Forgets: every count times `factor`.
+    pub(crate) fn fade(&mut self, factor: f64) {
+        self.bins.iter_mut().for_each(|b| *b *= factor);
+    }
+
+    /// How much denser lifetimes are at this one than around it.
+    pub(crate) fn factor(&self, ln_life: f64) -> f64 {
+        let at = Self::bin(ln_life);
+        let upper = (ln_life / FINE).fract() >= 0.5;
+        let beside = if upper { (at + 1).min(FINE_BINS - 1) } else { at.saturating_sub(1) };
+        let here = self.bins[at] + if beside == at { 0.0 } else { self.bins[beside] };
+        let (low, high) = (at.saturating_sub(AROUND), (at + AROUND).min(FINE_BINS - 1));
+        let around: f64 = self.bins[low..=high].iter().sum();
+        let expected = around * 2.0 / (high - low + 1) as f64;
+        (here + CAUTION) / (expected + CAUTION)
+    }
+}
+
 fn bin(z: f64) -> usize {
     let at = (z + REACH) / (2.0 * REACH) * BINS as f64;
     (at.max(0.0) as usize).min(BINS - 1)
@@ -140,5 +192,20 @@ mod tests {
         assert!(shape.survival(1.5) > 0.0, "never impossible");
         assert!((shape.survival(-10.0) - 1.0).abs() < 1e-9);
         assert!(shape.density(3.5) < shape.density(0.0));
+    }
+
+    #[test]
+    fn clusters_stand_out_and_what_is_smooth_has_none() {
+        let (mut clustered, mut smooth) = (Clusters::default(), Clusters::default());
+        for at in 0..600 {
+            clustered.learn([30.0_f64, 60.0, 120.0, 240.0][at % 4].ln(), 1.0);
+            // Evenly over ln between 20 s and 400 s.
+            smooth.learn(3.0 + 3.0 * at as f64 / 600.0, 1.0);
+        }
+        assert!(clustered.factor(240.0_f64.ln()) > 5.0);
+        assert!(clustered.factor(200.0_f64.ln()) < 0.2, "nothing ever ended there");
+        assert!((0.7..1.4).contains(&smooth.factor(240.0_f64.ln())));
+        assert!((Clusters::default().factor(100.0_f64.ln()) - 1.0).abs() < 1e-9);
+        assert!(clustered.factor(f64::NEG_INFINITY).is_finite() && smooth.factor(99.0).is_finite());
     }
 }

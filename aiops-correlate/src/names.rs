@@ -35,6 +35,11 @@ impl Names {
         number
     }
 
+    /// The number of a word that was interned.
+    pub(crate) fn number(&self, word: &str) -> Option<u32> {
+        self.numbers.get(word).copied()
+    }
+
     /// The word; empty for a number that was never given out.
     pub(crate) fn word(&self, number: u32) -> &str {
         self.words.get(number as usize).map_or("", |word| word)

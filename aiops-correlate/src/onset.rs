@@ -124,6 +124,12 @@ impl Spread {
     }
 }
 
+/// The density of a gap along a dependency where delays are e^`ln_slower` times what is configured: the
+/// configured one, stretched.
+pub(crate) fn stretched(ln_density: impl Fn(f64) -> f64, gap_s: f64, ln_slower: f64) -> f64 {
+    ln_density(gap_s * (-ln_slower).exp()) - ln_slower
+}
+
 fn log_normal(x: f64, median: f64, sigma: f64) -> f64 {
     let z = (x.max(1e-3) / median).ln() / sigma;
     (-0.5 * z * z).exp() / (x.max(1e-3) * sigma * (2.0 * std::f64::consts::PI).sqrt())

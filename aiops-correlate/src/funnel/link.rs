@@ -2,11 +2,13 @@
 
 use aiops_core::{IncidentState, Severity, Timestamp};
 
+use super::part::MOST;
 use super::{Funnel, Group};
 use crate::correlator::News;
 use crate::dedup::NONE;
 use crate::group::{Link, Moved, Via};
 use crate::near::{Near, Relation};
+use crate::onset::stretched;
 
 /// Onsets of one service that are compared with a new one; the nearest in time count.
 const PER_SERVICE: usize = 12;
@@ -174,16 +176,24 @@ impl Funnel {
         for near in std::iter::once(&own).chain(self.near.of(service)) {
             let onsets = self.forest.onsets(near.service, onset, window, PER_SERVICE);
             for &(began, other) in onsets {
-                let front = self.fronts.between(began.min(onset), began.max(onset), service);
-                if other == at || front {
+                if other == at {
                     continue;
                 }
                 // Within the window, so the difference fits.
                 let gap = (onset.as_nanos() - began.as_nanos()) as f64 / 1e9;
                 let later_than = gap > 0.0 || gap == 0.0 && rank > self.sessions.rank(other);
                 if later_than {
-                    let density = self.spread.ln_density(near.relation, near.hops, gap);
+                    let density = self.ln_density(near, (service, near.service), gap);
                     let nats = (density + f64::from(near.ln_weight) - own_chance) as f32;
+                    // Most candidates are out before anything else of them is looked up.
+                    let most = nats + MOST as f32;
+                    let behind = best.is_some_and(|(_, link): (u32, Link)| most < link.total());
+                    if f64::from(most) < self.needed(near.relation) || behind {
+                        continue;
+                    }
+                    if self.fronts.between(began, onset, service) {
+                        continue;
+                    }
                     let ends = self.ended_together(at, other) as f32;
                     let total = nats + ends;
                     let better = f64::from(total) >= self.needed(near.relation)
@@ -196,10 +206,14 @@ impl Funnel {
                         best = Some((other, Link { relation, hops: near.hops, nats, ends }));
                     }
                 } else if let Some(later) = &mut later {
+                    if self.fronts.between(onset, began, service) {
+                        continue;
+                    }
                     // Seen from the later one, the relation runs the other way.
                     let relation = near.relation.reversed();
                     let chance = chance(other);
-                    let density = self.spread.ln_density(relation, near.hops, -gap);
+                    let seen = Near { relation, ..*near };
+                    let density = self.ln_density(&seen, (near.service, service), -gap);
                     let nats = density + f64::from(near.ln_weight) - chance;
                     let ends = self.ended_together(at, other);
                     if nats + ends >= self.needed(relation) {
@@ -211,6 +225,18 @@ impl Funnel {
             }
         }
         best
+    }
+
+    /// ln of the density of a gap from the onset of the `earlier` service to that of the `later` one,
+    /// with what was learned of delays where there is a dependency.
+    fn ln_density(&self, near: &Near, (later, earlier): (u32, u32), gap_s: f64) -> f64 {
+        let at = |gap| self.spread.ln_density(near.relation, near.hops, gap);
+        let delays = &self.history.delays;
+        match (near.relation, near.hops) {
+            (Relation::DependsOn, 1) => stretched(at, gap_s, delays.ln_of(later, earlier)),
+            (Relation::DependsOn, _) => stretched(at, gap_s, delays.ln_common()),
+            _ => at(gap_s),
+        }
     }
 
     /// The series' own last firing, if `at` looks like a return of it.

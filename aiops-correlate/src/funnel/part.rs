@@ -12,7 +12,7 @@ use crate::dedup::NONE;
 use crate::group::{Link, Via};
 
 /// The most that two ends may say: a repair can be slow, and a coincidence happens.
-const MOST: f64 = 5.0;
+pub(super) const MOST: f64 = 5.0;
 /// Share of ends that come long after the others, and by how much longer they take.
 const SLOW: f64 = 0.15;
 const SLOWER: f64 = 10.0;
@@ -123,7 +123,8 @@ impl Funnel {
         }
     }
 
-    /// Whether a firing and what hangs on it are likelier to be an incident of their own than not.
+    /// Whether a firing with what hangs on it, and what it would leave behind, are both likelier to be
+    /// an incident of their own than not. A bystander stays: parting would make a second page of one.
     fn stands_alone(&mut self, at: u32) -> bool {
         let mut subtree = vec![at];
         let mut next = 0;
@@ -131,9 +132,17 @@ impl Funnel {
             subtree.extend_from_slice(&self.forest.node(one).children);
             next += 1;
         }
-        let members = self.weighed_of(&subtree);
         let now = self.now;
-        self.probability_at(&members, now) >= 0.5
+        let members = self.weighed_of(&subtree);
+        if self.probability_at(&members, now) < 0.5 {
+            return false;
+        }
+        subtree.sort_unstable();
+        let group = self.forest.members(self.forest.node(at).group);
+        let rest: Vec<u32> =
+            group.iter().copied().filter(|m| subtree.binary_search(m).is_err()).collect();
+        let rest = self.weighed_of(&rest);
+        self.probability_at(&rest, now) >= 0.5
     }
 
     /// Cuts a firing off, with what hangs on it: an incident of its own.

@@ -124,6 +124,11 @@ impl Funnel {
             self.history.ends.0 += 1.0;
             let ended = self.sessions.episode(at).ended;
             self.history.learn_late(self.now.seconds_after(ended));
+            let episode = self.sessions.episode(at);
+            if let Some(cadence) = episode.cadence_s() {
+                let silent = ended.seconds_after(episode.last);
+                self.history.learn_stopped(cadence, silent);
+            }
         }
         self.closed_one(at);
     }

@@ -1,6 +1,10 @@
 //! What a finished group teaches: which firings meant nothing, and which led to others.
 
+use std::time::Duration;
+
 use super::Funnel;
+use crate::group::Via;
+use crate::near::Relation;
 
 impl Funnel {
     /// Counts the finished members of a group as noise, each once.
@@ -39,7 +43,28 @@ impl Funnel {
                 kind.followed += probability;
             }
         }
+        self.learn_delays(group, probability);
         self.history.sum_followers();
         self.learn_noise(group, 1.0 - probability);
+    }
+
+    /// What the links of an incident say about delays along calls.
+    fn learn_delays(&mut self, group: u32, probability: f64) {
+        for at in self.forest.members(group) {
+            let node = self.forest.node(*at);
+            let direct =
+                node.link.relation == Via::Near(Relation::DependsOn) && node.link.hops == 1;
+            let Some(parent) = self.forest.get(node.parent).filter(|_| direct) else { continue };
+            let times = node.onset.seconds_after(parent.onset) / self.config.spread.hop_s;
+            self.history.delays.learn(node.service, parent.service, times, probability);
+        }
+    }
+
+    /// The delay that trouble is believed to take from a dependency to its dependent, as far as it was
+    /// learned: of the edge, of all edges, or as configured. `None` for services never heard of.
+    pub fn delay(&self, dependent: &str, dependency: &str) -> Option<Duration> {
+        let number = |name| self.services.number(name).map(|number| self.near.canonical(number));
+        let slower = self.history.delays.ln_of(number(dependent)?, number(dependency)?);
+        Some(Duration::from_secs_f64(self.config.spread.hop_s * slower.exp()))
     }
 }

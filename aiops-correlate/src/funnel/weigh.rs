@@ -200,8 +200,7 @@ impl Funnel {
                 is_open: episode.is_open(),
                 tells_end: said && episode.is_open(),
                 known_s: known,
-                cadence_s: (episode.firings > 1 && known > 1.0)
-                    .then(|| known / f64::from(episode.firings - 1)),
+                cadence_s: episode.cadence_s(),
                 ended_s: episode.said_end.then(|| episode.life_s()),
                 ended_at: episode.said_end.then_some(episode.ended),
                 rare: !said && self.is_rare(series),
