@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 //! Trouble that is slow along one call is linked there once that was seen, and only there.
 
 use aiops_core::{Alert, Edge, EdgeKind, Labels, NodeKind, Severity, Timestamp, Topology};
