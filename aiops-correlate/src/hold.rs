@@ -60,8 +60,8 @@ impl Default for StaticHold {
 pub struct HoldConfig {
     /// Shown at once from this probability of trouble on. Default 0.95.
     pub sure: f64,
-    /// Shown at `decide_by` from this probability on. Default 0.04: one miss is taken to be as bad as
-    /// twenty-four pages for nothing.
+    /// Shown at `decide_by` from this probability on. Default 0.03: one miss is taken to be as bad as
+    /// thirty-two pages for nothing.
     pub likely: f64,
     /// Time after arrival by which a group is decided. Default 9.5 minutes: just less than the ten
     /// within which an incident counts as noticed.
@@ -80,7 +80,7 @@ impl Default for HoldConfig {
     fn default() -> Self {
         HoldConfig {
             sure: 0.95,
-            likely: 0.04,
+            likely: 0.03,
             decide_by: Duration::from_secs(570),
             late: 0.8,
             rare_per_day: 10.0,
@@ -90,7 +90,7 @@ impl Default for HoldConfig {
 }
 
 impl From<Prefer> for HoldConfig {
-    /// Fewer misses: decide for trouble at 0.04, the default. Balanced: at 0.4. Fewer pages: at 0.8,
+    /// Fewer misses: decide for trouble at 0.03, the default. Balanced: at 0.4. Fewer pages: at 0.8,
     /// and at once only at 0.99.
     fn from(prefer: Prefer) -> Self {
         let default = HoldConfig::default();

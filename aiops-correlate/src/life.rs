@@ -1,6 +1,6 @@
 //! How long firings last: learned survival, for the ones that end by themselves and for trouble.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 /// Survival of something that lasts about `median` seconds, log-logistic with the given spread.
 ///
@@ -59,6 +59,7 @@ const REACH: f64 = 4.0;
 /// ever lasted longer than four minutes, five minutes are strong evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Shape {
+    #[serde(deserialize_with = "counts::<BINS, _>")]
     bins: Vec<f64>,
     total: f64,
     weight: f64,
@@ -112,6 +113,7 @@ impl Shape {
 /// without clusters it stays near 1, whatever the number of observations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Clusters {
+    #[serde(deserialize_with = "counts::<FINE_BINS, _>")]
     bins: Vec<f64>,
 }
 
@@ -155,6 +157,16 @@ impl Clusters {
     }
 }
 
+/// Saved counts are as many as there are bins.
+fn counts<'de, const N: usize, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    let bins = Vec::deserialize(from)?;
+    if bins.len() == N {
+        Ok(bins)
+    } else {
+        Err(D::Error::invalid_length(bins.len(), &"as many counts as bins"))
+    }
+}
+
 fn bin(z: f64) -> usize {
     let at = (z + REACH) / (2.0 * REACH) * BINS as f64;
     (at.max(0.0) as usize).min(BINS - 1)
@@ -192,6 +204,15 @@ mod tests {
         assert!(shape.survival(1.5) > 0.0, "never impossible");
         assert!((shape.survival(-10.0) - 1.0).abs() < 1e-9);
         assert!(shape.density(3.5) < shape.density(0.0));
+    }
+
+    #[test]
+    fn saved_counts_of_another_length_are_refused() {
+        let saved = serde_json::to_string(&Shape::new(4.0)).unwrap();
+        assert_eq!(serde_json::from_str::<Shape>(&saved).unwrap(), Shape::new(4.0));
+        let short = saved.replacen("0.0,", "", 1);
+        let error = serde_json::from_str::<Shape>(&short).unwrap_err().to_string();
+        assert!(error.contains("invalid length 47"), "{error}");
     }
 
     #[test]
