@@ -175,7 +175,8 @@ pub const STRESSES: &[&str] = &[
 ];
 
 impl StormConfig {
-    /// The settings of a named stress, or of `default` and `funnel_10k`; `None` for another name.
+    /// The settings of a named stress, or of `default`, `funnel_10k` and `noise_N` (the default with `N`
+    /// firings an hour that mean nothing, at most 10,000); `None` for another name.
     pub fn stress(name: &str) -> Option<StormConfig> {
         let base = StormConfig::default();
         Some(match name {
@@ -209,7 +210,11 @@ impl StormConfig {
             "burst" => StormConfig { burst: 50_000, ..base },
             "unseen_kind" => StormConfig { unseen_kind: true, ..base },
             "real_noise" => StormConfig { real_noise: true, hours: 48.0, ..base },
-            _ => return None,
+            _ => {
+                let noise: u32 =
+                    name.strip_prefix("noise_")?.parse().ok().filter(|n| *n <= 10_000)?;
+                StormConfig { noise_per_hour: f64::from(noise), ..base }
+            }
         })
     }
 
@@ -250,6 +255,13 @@ impl StormConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn noise_can_be_any_number_an_hour() {
+        let noise = |name| StormConfig::stress(name).map(|config| config.noise_per_hour);
+        assert_eq!(noise("noise_10"), Some(10.0));
+        assert!(["noise_", "noise_-1", "noise_10001", "noisy"].map(noise) == [None; 4]);
+    }
 
     #[test]
     fn the_same_seed_is_the_same_storm_and_another_seed_is_not() {

@@ -137,8 +137,9 @@ fn run(mut args: Args) -> Result<()> {
             Some(_) => stresses,
         };
         for name in names {
-            let config = StormConfig::stress(&name)
-                .ok_or_else(|| format!("no stress {name:?}; known are {}", STRESSES.join(", ")))?;
+            let config = StormConfig::stress(&name).ok_or_else(|| {
+                format!("no stress {name:?}; known are noise_N and {}", STRESSES.join(", "))
+            })?;
             let after = if name == "real_noise" { 86_400 } else { i64::MIN / 1_000_000_000 };
             let counting = Counting { after: Timestamp::from_secs(after), ..Counting::default() };
             let case = |seed| {
