@@ -20,6 +20,7 @@ pub mod health;
 pub mod journal;
 pub mod points;
 pub mod recent;
+pub mod rehearse;
 mod stages;
 pub mod web;
 

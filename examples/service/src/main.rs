@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiops_core::{Clock, Store, SystemClock};
+use aiops_core::{Cause, Clock, Store, SystemClock, Timestamp};
+use aiops_pipeline::recording::{Recording, Truth};
 use aiops_service::journal::Journal;
+use aiops_service::rehearse::rehearse;
 use aiops_service::{Config, Error, Result, web};
 use clap::{Parser, Subcommand};
 
@@ -42,6 +44,22 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Plays recordings to a service with an empty memory, in virtual time, and says what it would have shown:
+    /// incidents before the fault, which are false, and after how many seconds the right cause was ranked first.
+    Rehearse {
+        /// The configuration; every default when not given. The topology is the recording's.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Begin so many seconds before the fault, and not with the recording.
+        #[arg(long, value_name = "SECONDS")]
+        normal: Option<u64>,
+        /// Say of every incident which alerts it had when it was shown.
+        #[arg(long)]
+        why: bool,
+        /// Folders of recordings.
+        #[arg(required = true)]
+        recordings: Vec<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -52,6 +70,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve { config } => read(&config).and_then(|first| serve(first, config)),
         Command::Journal { config } => read(&config).and_then(|config| print_journal(&config)),
+        Command::Rehearse { config, normal, why, recordings } => read(&config).and_then(|config| {
+            recordings.iter().try_for_each(|r| print_rehearsal(&config, normal, why, r))
+        }),
         Command::PrintConfig => {
             print!("{}", toml::to_string(&Config::default()).expect("the defaults are TOML"));
             Ok(())
@@ -93,6 +114,48 @@ fn print_journal(config: &Config) -> Result<()> {
     let back = Duration::from_secs(config.recover_hours * 3_600);
     for input in Journal::new(store(config)?).since(SystemClock.now(), back)? {
         println!("{}", serde_json::to_string(&input).expect("nouns are JSON"));
+    }
+    Ok(())
+}
+
+fn print_rehearsal(
+    config: &Config,
+    normal: Option<u64>,
+    why: bool,
+    folder: &std::path::Path,
+) -> Result<()> {
+    let failed = |error: aiops_pipeline::recording::RecordingError| Error::Stage {
+        stage: "observe",
+        reason: error.to_string(),
+    };
+    let recording = Recording::open(folder).map_err(failed)?;
+    let truth = Truth::read(folder).map_err(failed)?;
+    let fault = truth.as_ref().and_then(Truth::start).unwrap_or(recording.end());
+    let from = normal.map_or(recording.start(), |seconds| fault - Duration::from_secs(seconds));
+    let config = Config { topology: Some(folder.join("topology.json")), ..config.clone() };
+    let shown = rehearse(&recording, from, &config)?;
+    let (before, after): (Vec<_>, Vec<_>) = shown.iter().partition(|shown| shown.at < fault);
+    let is_root = |cause: &Cause| truth.as_ref().is_some_and(|truth| truth.is_root(cause));
+    let seconds = |at: Option<Timestamp>| {
+        at.map_or_else(
+            || "never".to_owned(),
+            |at| format!("{:.0} s", at.since(fault).as_secs_f64()),
+        )
+    };
+    let firsts = shown.iter().flat_map(|shown| &shown.first).filter(|(at, _)| *at >= fault);
+    let right = firsts.filter(|(_, cause)| is_root(cause)).map(|(at, _)| *at).min();
+    let minutes = fault.since(from).as_secs_f64() / 60.0;
+    println!(
+        "{}: {} shown in {minutes:.0} min before the fault; then {} shown, first {}, right cause first {}",
+        recording.about.name,
+        before.len(),
+        after.len(),
+        seconds(after.first().map(|shown| shown.at)),
+        seconds(right),
+    );
+    for one in shown.iter().filter(|_| why) {
+        let after = one.at.since(from).as_secs_f64();
+        println!("  {after:.0} s: {}", one.because.join(", "));
     }
     Ok(())
 }

@@ -12,9 +12,8 @@ use aiops_core::{
     SeriesId, SeriesKey, Store, Subject, Timestamp, Topology, telemetry,
 };
 use aiops_correlate::{Context as Now, Correlator, CorrelatorExt, Decision, Funnel, News, Update};
-use aiops_detect::router::{Budget, Router, RouterConfig};
-use aiops_detect::tier1::{EwmaConfig, RobustConfig};
-use aiops_detect::{Change, Noticed, PolicyConfig, Tier, Watcher};
+use aiops_detect::router::{Router, RouterConfig};
+use aiops_detect::{Change, Noticed, Tier, Watcher};
 use aiops_knowledge::topology::{
     ServiceGraph, Sighting, SourceKind, TopologyMerge, TopologyMergeConfig, from_csv,
     from_document, from_yaml,
@@ -24,6 +23,7 @@ use aiops_observe::digest::{LogDigestConfig, TraceDigestConfig};
 use aiops_observe::{
     Declared, Inbox, Intake, IntakeAnswer, IntakeRequest, Limits, Normaliser, NormaliserConfig,
 };
+use aiops_pipeline::Settings;
 use aiops_pipeline::settings::correlate;
 use aiops_rca::{
     Context, DefaultConfig, Experience, ExperienceConfig, MetricInfo, RootCauseAnalyzer,
@@ -700,7 +700,8 @@ impl Stages {
     }
 }
 
-/// Two detectors that fail in different ways, and both must see an anomaly begin.
+/// The detectors of the reference pipeline: two that fail in different ways, and both must see an anomaly begin. They
+/// learn for two minutes of samples, and the more nervous one needs four of six.
 fn router(
     config: &Config,
     kinds: &Arc<RwLock<BTreeMap<SeriesHash, MetricKind>>>,
@@ -711,15 +712,20 @@ fn router(
             kinds.get(&key.hash()).copied().unwrap_or_default()
         })
     };
-    let policy = || PolicyConfig::from(config.prefer).build();
-    let robust = RobustConfig::default().build_bank()?;
-    let ewma = EwmaConfig::default().build_bank()?;
-    let agree_within = Duration::from_secs(30).max(config.step() * 4);
-    let wanted = [Tier::Two; 3];
-    let budget = Budget::UNLIMITED;
-    RouterConfig { agree_within, wanted, budget, ..RouterConfig::default() }
-        .build(Watcher::new(Box::new(robust), policy()?, kind_of(kinds.clone())))?
-        .with(Tier::Two, Watcher::new(Box::new(ewma), policy()?, kind_of(kinds.clone())))
+    let settings = Settings::from(config.prefer);
+    let robust = settings.robust.build_bank()?;
+    let ewma = settings.ewma.build_bank()?;
+    let agree_within = settings.router.agree_within.max(config.step() * 4);
+    RouterConfig { agree_within, ..settings.router }
+        .build(Watcher::new(
+            Box::new(robust),
+            settings.robust_policy.build()?,
+            kind_of(kinds.clone()),
+        ))?
+        .with(
+            Tier::Two,
+            Watcher::new(Box::new(ewma), settings.ewma_policy.build()?, kind_of(kinds.clone())),
+        )
 }
 
 fn experience(feedback: &FeedbackBook, now: Timestamp) -> Result<Experience> {
