@@ -158,22 +158,26 @@ impl Desk {
     ///
     /// A link that was used, or whose question is settled, says so (409, 410) and records nothing.
     pub async fn serve(&self, engine: &Engine, request: &Inbound<'_>) -> Reply {
+        let already = || Reply::text(409, "you have answered already\n");
         let (reply, answer) = self.read(request, engine.clock().now());
         let Some(answer) = answer else { return reply };
         let id = answer.to.run;
-        let by = answer.by.clone();
+        let (by, says) = (answer.by.clone(), answer.says);
         let recorded = async {
             let run = engine.run(id).await?;
             if run.answers.iter().any(|given| given.by == by) {
-                return Ok(Reply::text(409, "you have answered already\n"));
+                return Ok(already());
             }
             if run.state != State::Asking {
                 return Err(Error::TooLate { reason: "the question is settled".to_owned() });
             }
             let run = engine.answer(id, answer).await?;
-            let counted = run.answers.iter().any(|given| given.by == by) || run.ending().is_some();
-            let refused = Reply::text(403, "it does not count; the audit says why\n");
-            Ok(if counted { reply } else { refused })
+            // Of two that were pressed in the same instant the first counts, and the other is told.
+            Ok(match run.answers.iter().find(|given| given.by == by) {
+                Some(given) if given.says == says => reply,
+                Some(_) => already(),
+                None => Reply::text(403, "it does not count; the audit says why\n"),
+            })
         };
         recorded.await.unwrap_or_else(|error| match error {
             Error::TooLate { .. } => Reply::text(410, "too late: the question is settled\n"),

@@ -305,6 +305,12 @@ async fn an_answer_from_a_clock_that_is_ahead_makes_no_approval_longer() {
         panic!("one answer suffices");
     };
     assert_eq!(approval.expires_at(), bench.now() + policy.valid_for);
+
+    // One that says itself that it came when the question was over is too late, to the nanosecond.
+    let over = run.question.as_ref().unwrap().expires_at;
+    let event = Event::Answered { answer: answer(&run, "ada", Says::Approve, over) };
+    let still_asking = run.apply(event, bench.now(), policy, None).unwrap().run;
+    assert_eq!((still_asking.state, still_asking.answers.len()), (State::Asking, 0));
 }
 
 /// Never answers, and counts how often it was tried.

@@ -8,7 +8,7 @@ use aiops_act::approver::remote::{ChatApprover, LinkApprover, WebhookPost};
 use aiops_act::http::PlainClient;
 use aiops_act::notify::http::sign;
 use aiops_act::secret::Secret;
-use aiops_act::{Approver, Ending, Engine, MetricFn, MetricQuery, Run, State};
+use aiops_act::{Approver, Ending, Engine, MetricFn, MetricQuery, Run, Says, State};
 use serde_json::Value;
 
 use crate::common::{Bench, library_of, one_write, situation};
@@ -109,6 +109,42 @@ async fn a_link_approves_once_and_only_when_its_button_is_pressed() {
     bench.manual.advance(Duration::from_secs(86_400));
     assert_eq!(visit(&desk, &engine, "POST", &path_of(grace, "approve")).await.status, 410);
     assert_eq!(bench.effects().len(), 1);
+}
+
+/// Both links of one person, pressed many times in the same instant at desks that know nothing of each
+/// other, are one answer; nobody is told that another one was recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_are_pressed_everywhere_at_once_are_one_answer() {
+    let server = Server::answering([]);
+    let library = library_of([one_write("one", "approvals: {count: 2}")]);
+    let bench = Bench::with_library(situation(&[("api", 0.9)]), library);
+    let post = WebhookPost::new(secret(&server.url("/post")), Arc::new(PlainClient::default()));
+    let approver = LinkApprover::new(desk(), bench.config.approval.clone(), Arc::new(post));
+    let engine = engine(&bench, approver);
+    let (run, driver) = bench.ask(&engine).await;
+    let letters = received(&server, 2).await;
+    let letter = letters.iter().find(|l| l["to"] == "ada").unwrap();
+    let links = [(Says::Approve, "approve"), (Says::Reject, "reject")]
+        .map(|(says, field)| (says, path_of(letter, field)));
+    let mut presses = tokio::task::JoinSet::new();
+    for press in 0..16 {
+        let (engine, (says, path)) = (engine.clone(), links[press % 2].clone());
+        presses.spawn(async move { (says, visit(&desk(), &engine, "POST", &path).await.status) });
+    }
+    let told = presses.join_all().await;
+    let run = engine.run(run.plan.run).await.unwrap();
+    assert_eq!(run.answers.len(), 1, "{:?}", run.answers);
+    let says = run.answers[0].says;
+    assert!(told.contains(&(says, 200)));
+    for (pressed, status) in told {
+        let expected = if pressed == says { [200, 409, 410] } else { [409, 409, 410] };
+        assert!(expected.contains(&status), "{pressed:?} of {says:?}: {status}");
+    }
+    assert!(bench.effects().is_empty(), "two people are wanted");
+    if run.state == State::Asking {
+        engine.cancel(run.plan.run, "grace").await.unwrap();
+    }
+    driver.await.unwrap().unwrap();
 }
 
 fn pressed(user: &str, value: &str, signing: &str, at: i64) -> (Vec<(String, String)>, String) {
