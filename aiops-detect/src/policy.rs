@@ -186,6 +186,10 @@ impl Policy {
             return None;
         }
         let before = std::mem::replace(&mut track.last, sample.time);
+        // Where samples are rare, the first one after the cool-down may be the next excursion.
+        if track.active.as_ref().is_some_and(|active| active.is_over(config, sample.time)) {
+            track.active = None;
+        }
         let Some(active) = &mut track.active else {
             let verdict = *verdict?;
             let mut active = Active::begin(before, sample, verdict, config.among);
@@ -518,15 +522,127 @@ mod tests {
 
     #[test]
     fn small_or_harmless_deviations_do_not_count() {
+        use Harm::{Down, Up};
+        let (up, gap) = (Direction::Above, f64::NAN);
+        let table = [
+            (104.0, 100.0, up, Up, false, "4 % of the expectation"),
+            (105.0, 100.0, up, Up, true, "5 % is enough"),
+            (11.0, 10.0, up, Up, false, "a tenth, but of one unit"),
+            (12.0, 10.0, up, Up, true, "two units are enough"),
+            (200.0, 100.0, up, Down, false, "only drops hurt"),
+            (20.0, 100.0, Direction::Below, Up, false, "only rises hurt"),
+            (20.0, 100.0, Direction::Below, Harm::Both, true, "both hurt"),
+            (1.0, gap, up, Up, true, "without an expectation nothing can be measured"),
+            (gap, 100.0, Direction::None, Up, true, "what is absent has no deviation"),
+        ];
+        for (value, expected, direction, harm, counts, why) in table {
+            let config = PolicyConfig { min_absolute: 2.0, ..PolicyConfig::default() };
+            let mut policy = config.build().unwrap();
+            let verdict = Verdict { expected, ..flagged(1e-9, direction) };
+            let mut raised = false;
+            for second in 0..3 {
+                let sample = Sample::new(Timestamp::from_secs(second), value);
+                raised |= policy.observe_flagged(SeriesId(0), sample, &verdict, harm).is_some();
+            }
+            assert_eq!(raised, counts, "{why}");
+        }
+    }
+
+    #[test]
+    fn the_onset_is_as_uncertain_as_the_sample_before_it_is_old() {
         let mut policy = PolicyConfig::default().build().unwrap();
-        let verdict = flagged(1e-9, Direction::Above);
-        let mut observe = |second: i64, value: f64, harm: Harm| {
-            let sample = Sample::new(Timestamp::from_secs(second), value);
-            policy.observe_flagged(SeriesId(0), sample, &verdict, harm)
+        play(&mut policy, 0, "x..");
+        assert_eq!(play(&mut policy, 10, "x.x"), [(12, Change::Raised)]);
+        let episode = policy.episode(SeriesId(0)).unwrap();
+        assert_eq!(episode.onset, Timestamp::from_secs(10));
+        assert_eq!(episode.onset_uncertainty, Duration::from_secs(8), "it began after second 2");
+    }
+
+    #[test]
+    fn the_peak_is_the_least_probable_sample_then_the_highest_score() {
+        let mut policy = PolicyConfig::default().build().unwrap();
+        let samples =
+            [(1e-4, 5.0), (1e-6, 5.0), (1e-6, 4.0), (1e-6, 8.0), (1e-6, 8.0), (1e-5, 99.0)];
+        for (second, (p_value, score)) in samples.into_iter().enumerate() {
+            let sample = Sample::new(Timestamp::from_secs(second as i64), 200.0 + second as f64);
+            let verdict = Verdict { score, ..flagged(p_value, Direction::Above) };
+            policy.observe_flagged(SeriesId(0), sample, &verdict, Harm::Up);
+        }
+        let episode = policy.episode(SeriesId(0)).unwrap();
+        let peak = (episode.peak.value, episode.verdict.p_value, episode.verdict.score);
+        assert_eq!(peak, (203.0, 1e-6, 8.0), "the first of equals");
+        assert_eq!((episode.last_seen, episode.flagged), (Timestamp::from_secs(5), 6));
+    }
+
+    #[test]
+    fn the_cool_down_ends_on_time_however_rare_the_samples() {
+        let cool_down = Duration::from_secs(10);
+        let config = PolicyConfig { confirm: 1, recover_after: 3, cool_down, ..Default::default() };
+        for (next, change) in [(13, Change::Resumed), (14, Change::Raised)] {
+            let mut policy = config.clone().build().unwrap();
+            assert_eq!(play(&mut policy, 0, "x..."), [(0, Change::Raised), (3, Change::Ended)]);
+            assert_eq!(play(&mut policy, next, "x"), [(next, change)]);
+        }
+    }
+
+    #[test]
+    fn open_are_those_that_were_raised_and_neither_ended_nor_released() {
+        let open = |policy: &Policy| policy.open().map(|(id, _)| id).collect::<Vec<_>>();
+        let mut policy = PolicyConfig { recover_after: 3, ..Default::default() }.build().unwrap();
+        play(&mut policy, 0, "x");
+        assert!(open(&policy).is_empty() && policy.episode(SeriesId(0)).is_none(), "not confirmed");
+        play(&mut policy, 1, "x");
+        assert_eq!(open(&policy), [SeriesId(0)]);
+        play(&mut policy, 2, "...");
+        assert!(open(&policy).is_empty() && policy.episode(SeriesId(0)).is_some(), "may resume");
+        policy.release(&[SeriesId(0), SeriesId(7)]);
+        assert!(policy.episode(SeriesId(0)).is_none());
+        assert_eq!(
+            play(&mut policy, 0, "xx"),
+            [(1, Change::Raised)],
+            "another series, another time"
+        );
+    }
+
+    fn saved(policy: &Policy) -> Vec<u8> {
+        let mut out = SnapshotWriter::new();
+        policy.save(SeriesId(0), &mut out);
+        out.finish()
+    }
+
+    #[test]
+    fn it_continues_from_saved_state_wherever_it_is_cut() {
+        let config = PolicyConfig { recover_after: 3, ..PolicyConfig::default() };
+        let row = "..x..xx.x....xx...";
+        let mut whole = config.clone().build().unwrap();
+        let expected = play(&mut whole, 0, row);
+        assert_eq!(expected.len(), 4, "raised, ended, resumed, ended: {expected:?}");
+        for cut in 0..row.len() {
+            let mut before = config.clone().build().unwrap();
+            let mut changes = play(&mut before, 0, &row[..cut]);
+            let mut after = config.clone().build().unwrap();
+            let track = after.read(&mut SnapshotReader::new(&saved(&before))).unwrap();
+            after.put(SeriesId(0), track);
+            let shown = |policy: &Policy| format!("{:?}", policy.episode(SeriesId(0)));
+            assert_eq!(shown(&after), shown(&before));
+            changes.extend(play(&mut after, cut as i64, &row[cut..]));
+            assert_eq!(changes, expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn saved_flags_must_fit_the_window_and_have_their_times() {
+        let wide = PolicyConfig { confirm: 5, among: 8, ..PolicyConfig::default() };
+        let mut policy = wide.clone().build().unwrap();
+        play(&mut policy, 0, "x..x");
+        let read = |config: &PolicyConfig, bytes: &[u8]| {
+            config.clone().build().unwrap().read(&mut SnapshotReader::new(bytes)).is_ok()
         };
-        for second in 0..5 {
-            assert_eq!(observe(second, 104.0, Harm::Up), None, "4 % of the expectation");
-            assert_eq!(observe(second + 10, 200.0, Harm::Down), None, "only drops hurt");
+        assert!(read(&wide, &saved(&policy)));
+        assert!(!read(&PolicyConfig::default(), &saved(&policy)), "four flags do not fit in three");
+        for times in (0..5).rev() {
+            policy.series[0].active.as_mut().unwrap().times.truncate(times);
+            assert_eq!(read(&wide, &saved(&policy)), times >= 4, "{times} times for four flags");
         }
     }
 }

@@ -198,4 +198,41 @@ mod tests {
         assert_eq!((lost.len(), won.len()), (0, 7));
         assert!(!seats.is_cut());
     }
+
+    #[test]
+    fn overload_by_overload_half_the_seats_then_none_and_back_the_same_way() {
+        let mut seats = seats_of(&[Infrastructure; 64], 1.0);
+        let left = |seats: &mut Seats| {
+            seats.settle(64);
+            seated(seats).len()
+        };
+        for expected in [32, 16, 8, 4, 2, 1, 0] {
+            assert!(!seats.is_empty());
+            seats.cut();
+            assert_eq!(left(&mut seats), expected);
+        }
+        assert!(seats.is_empty());
+        for expected in [1, 2, 4, 8, 16, 32, 64] {
+            assert!(seats.is_cut());
+            seats.grow();
+            assert_eq!(left(&mut seats), expected);
+        }
+    }
+
+    #[test]
+    fn shares_and_loads_out_of_range_are_refused() {
+        let budget = Budget::default();
+        let bad = [
+            Budget { two: 1.1, ..budget },
+            Budget { three: f64::NAN, ..budget },
+            Budget { low_load: 0.0, ..budget },
+            Budget { low_load: 1.0, ..budget },
+            Budget { low_load: f64::NAN, ..budget },
+            Budget { high_load: f64::INFINITY, ..budget },
+        ];
+        for budget in bad {
+            assert!(matches!(budget.check(), Err(Error::InvalidConfig { .. })), "{budget:?}");
+        }
+        Budget::UNLIMITED.check().unwrap();
+    }
 }

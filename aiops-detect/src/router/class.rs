@@ -300,4 +300,67 @@ mod tests {
         let constant = Shape::new(Sample::new(Timestamp::EPOCH, 5.0));
         assert_eq!(constant.seasonal_share(), 0.0);
     }
+
+    /// A shape of (minute, value), a sample each.
+    fn shape(samples: impl IntoIterator<Item = (i64, f64)>) -> Shape {
+        let sample = |(minute, value)| Sample::new(Timestamp::from_secs(60 * minute), value);
+        let mut samples = samples.into_iter().map(sample);
+        let mut shape = Shape::new(samples.next().unwrap());
+        samples.for_each(|sample| shape.push(sample));
+        shape
+    }
+
+    // By hand: means 2 and 6 of two hours, 4 in all. Squares 20, between the hours 16, so within them
+    // 4 over 4 - 2; the variance is 20 over 3; the share is 1 - 2/(20/3).
+    #[test]
+    fn the_share_of_the_hour_by_hand() {
+        let two_hours = shape([(0, 1.0), (5, 3.0), (60, 5.0), (65, 7.0)]);
+        assert!((two_hours.seasonal_share() - 0.7).abs() < 1e-6, "{}", two_hours.seasonal_share());
+        let few = shape([(0, 1.0), (60, 5.0), (65, 7.0)]);
+        assert_eq!(few.seasonal_share(), 0.0, "three samples of two hours say nothing");
+        assert_eq!(shape([(0, 5.0), (5, 5.0), (60, 5.0), (65, 5.0)]).seasonal_share(), 0.0);
+    }
+
+    #[test]
+    fn a_shape_counts_one_sample_in_five_minutes_and_no_gaps() {
+        let minutely = shape((0..=2880).map(|minute| (minute, 1.0)));
+        assert_eq!(minutely.n, 577.0);
+        assert_eq!(shape([(0, 1.0), (7, f64::NAN), (8, 1.0), (12, 1.0)]).n, 2.0);
+    }
+
+    #[test]
+    fn a_watch_is_done_after_its_days_with_half_of_the_samples() {
+        let every = |step: usize| shape((0..=2880).step_by(step).map(|minute| (minute, 1.0)));
+        assert!(every(10).is_done(2), "half of them");
+        assert!(!every(11).is_done(2), "fewer");
+        assert!(!shape((0..2880).map(|minute| (minute, 1.0))).is_done(2), "a minute short");
+    }
+
+    #[test]
+    fn a_shape_continues_from_saved_state_and_refuses_what_is_none() {
+        let read = |shape: &Shape| {
+            let mut out = SnapshotWriter::new();
+            shape.save(&mut out);
+            Shape::load(&mut SnapshotReader::new(&out.finish()))
+        };
+        let whole = shape((0..100).map(|i| (10 * i, (i % 7) as f64)));
+        assert_eq!(read(&whole).unwrap(), whole);
+        for hour in [(-1.0, 0.0), (f32::INFINITY, 0.0), (f32::NAN, 0.0), (1.0, f32::NAN)] {
+            let mut bad = whole.clone();
+            bad.hours[3] = hour;
+            assert!(read(&bad).is_err(), "{hour:?}");
+        }
+    }
+
+    #[test]
+    fn a_class_by_shape_says_the_share_in_percent() {
+        let because = ClassedBy::Shape(0.617);
+        let reason =
+            Classified { class: MetricClass::Business, because }.reason(&ClassConfig::default());
+        let words = "business, because the hour of the day explains 62 % of its variance";
+        assert_eq!((&*reason.code, reason.sentence.as_str()), ("class_by_shape", words));
+        for seasonal in [-0.1, 1.1, f64::NAN] {
+            assert!(ClassConfig { seasonal, ..ClassConfig::default() }.check().is_err());
+        }
+    }
 }

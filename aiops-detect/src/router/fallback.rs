@@ -182,4 +182,18 @@ mod tests {
         let reason = Reason::from(fallback);
         assert_eq!(reason.sentence, "judged by tier one because tier three did not answer in time");
     }
+
+    #[test]
+    fn a_hold_is_over_at_its_end_and_when_its_series_is_released() {
+        let at = Timestamp::from_secs;
+        let mut holds = Holds::default();
+        for id in [SeriesId(1), SeriesId(2)] {
+            holds.hold(id, Tier::Three, at(100), Cause::Failed);
+        }
+        assert!(holds.rests(SeriesId(1), Tier::Three, at(99)));
+        assert!(!holds.rests(SeriesId(1), Tier::Three, at(100)));
+        holds.release(SeriesId(1));
+        assert_eq!(holds.ask(SeriesId(1), Tier::Three, at(99)), None);
+        assert_eq!(holds.ask(SeriesId(2), Tier::Three, at(99)), Some(Cause::Failed));
+    }
 }

@@ -329,4 +329,46 @@ mod tests {
         health.hear(&Feedback::new(about, Said::Noise, "kim", Timestamp::EPOCH));
         assert_eq!(health.rate(&origin()), Rate { judged: 2, false_alerts: 2 });
     }
+
+    #[test]
+    fn what_is_out_of_range_is_refused() {
+        for z in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(HealthConfig { z, ..HealthConfig::default() }.build().is_err(), "{z}");
+        }
+        assert!(HealthConfig { tolerated: 1.5, ..HealthConfig::default() }.build().is_err());
+    }
+
+    #[test]
+    fn the_oldest_alerts_are_forgotten_and_remarks_about_them_counted() {
+        let mut health = HealthConfig { remembered: 2, ..HealthConfig::default() }.build().unwrap();
+        (0..3).for_each(|i| health.told(AlertId::from_u64(i), origin()));
+        let mut hear = |i: u64| {
+            let about = Subject::Alert(AlertId::from_u64(i));
+            health.hear(&Feedback::new(about, Said::Noise, "kim", Timestamp::EPOCH))
+        };
+        assert_eq!([0, 1, 2, 9].map(&mut hear), [false, true, true, false]);
+        assert_eq!(health.unknown(), 2);
+        assert_eq!(judged(3, 3).unknown(), 0);
+    }
+
+    #[test]
+    fn the_report_is_per_origin_and_a_swapped_model_starts_anew() {
+        let mut health = judged(6, 20);
+        let other = Origin { detector: "ewma".into(), class: MetricClass::Business };
+        let alert = AlertId::from_u64(100);
+        health.told(alert, other.clone());
+        let about = Subject::Alert(alert);
+        health.hear(&Feedback::new(about, Said::NotNoise, "kim", Timestamp::EPOCH));
+        let lines = |health: &Health| -> Vec<(String, usize, Advice)> {
+            let report = health.report().into_iter();
+            report.map(|(origin, rate, advice, _)| (origin.detector, rate.judged, advice)).collect()
+        };
+        let healthy = ("ewma".to_owned(), 1, Advice::Healthy);
+        let bad = ("pca".to_owned(), 20, Advice::SuggestOnly);
+        assert_eq!(lines(&health), [healthy.clone(), bad]);
+        let words = "6 of 20 judged alerts of pca were nothing, surely more than 15 %";
+        assert_eq!(health.report()[1].3.sentence, words);
+        health.reset(&origin());
+        assert_eq!(lines(&health), [healthy], "the other keeps its count");
+    }
 }

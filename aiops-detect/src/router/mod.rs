@@ -571,3 +571,6 @@ impl Columns {
         self.values.push(sample.value);
     }
 }
+
+#[cfg(test)]
+mod tests;

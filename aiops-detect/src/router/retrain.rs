@@ -156,3 +156,74 @@ impl Retrain<'_> {
 fn is_in(spans: &[Span], time: Timestamp) -> bool {
     spans.iter().any(|(from, until)| *from <= time && time < *until)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tier;
+    use aiops_core::SeriesKey;
+    use std::time::Duration;
+
+    /// Flags what is above a limit, and is fitted to twice the mean of what it is shown.
+    #[derive(Clone, Copy)]
+    struct Above(f64);
+
+    impl BatchDetector for Above {
+        fn name(&self) -> &'static str {
+            "above"
+        }
+        fn tier(&self) -> Tier {
+            Tier::Three
+        }
+        fn n_series(&self) -> usize {
+            1
+        }
+        fn score(&self, frame: &Frame, scores: &mut [f64]) -> Result<()> {
+            scores.copy_from_slice(frame.row(0));
+            Ok(())
+        }
+        fn p_value(&self, score: f64) -> f64 {
+            if score > self.0 { 0.001 } else { 0.5 }
+        }
+        fn contributions(&self, _: &Frame, _: usize) -> Result<Vec<f64>> {
+            Ok(vec![])
+        }
+    }
+
+    impl Fit for Above {
+        fn fit(&self, train: &Frame) -> Result<Box<dyn BatchDetector>> {
+            let seen: Vec<f64> = train.row(0).iter().copied().filter(|v| !v.is_nan()).collect();
+            Ok(Box::new(Above(2.0 * seen.iter().sum::<f64>() / seen.len() as f64)))
+        }
+    }
+
+    // Ten steps of 4, the first five of which train; 100 at step 2, which people called trouble, and at
+    // steps 7 and 8, of which the span holds only the first: it ends before its end.
+    #[test]
+    fn marks_count_the_end_that_was_held_back_and_spans_until_before_their_end() {
+        let mut values = vec![4.0; 10];
+        [2, 7, 8].into_iter().for_each(|step: usize| values[step] = 100.0);
+        let key = vec![SeriesKey::new("v", [("service", "api")])];
+        let history = Frame::new(key, Timestamp::EPOCH, Duration::from_secs(1), values).unwrap();
+        let span = |from, until| (Timestamp::from_secs(from), Timestamp::from_secs(until));
+        let trouble = [span(2, 3), span(7, 8)];
+        let job = Retrain {
+            history: &history,
+            trouble: &trouble,
+            excluded: &[],
+            held_back: 0.5,
+            false_positive_rate: 0.01,
+        };
+        let marks = |false_positives| Marks { false_positives, caught: 1, stretches: 1 };
+        let touchy = retrain(&job, &Above(0.0), &Above(3.0)).unwrap();
+        assert_eq!(touchy.marks(), [marks(1.0), marks(0.25)], "of steps 5, 6, 8 and 9");
+        assert!(format!("{touchy:?}").starts_with("Swap"), "{touchy:?}");
+        let good = retrain(&job, &Above(0.0), &Above(9.0)).unwrap();
+        assert!(format!("{good:?}").starts_with("Keep"), "no better than the old one: {good:?}");
+        let deaf = retrain(&job, &Above(0.0), &Above(200.0)).unwrap();
+        assert!(matches!(deaf, Retrained::Keep { .. }), "quieter is the old one: {deaf:?}");
+        let all = [span(5, 10)];
+        let nothing = retrain(&Retrain { excluded: &all, ..job }, &Above(0.0), &Above(9.0));
+        assert!(matches!(nothing, Err(Error::NotEnoughData { .. })));
+    }
+}

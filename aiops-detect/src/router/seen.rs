@@ -67,7 +67,6 @@ pub(super) fn weigh(
             return Some((change, before.shown(own, beside, names, rule)));
         }
         let change = match (before.open, before.with) {
-            (true, _) if change == Change::Worsened => change,
             (true, _) => Change::Worsened,
             (false, None) => Change::Resumed,
             // What was confirmed once is not confirmed for ever: both must see it come back.
@@ -238,5 +237,53 @@ mod tests {
         assert!(step(2, Change::Raised, [&none, &some], rule).is_some());
         assert!(step(2, Change::Ended, [&none, &some], rule).is_some());
         assert!(!told.unwrap().open);
+    }
+
+    #[test]
+    fn a_higher_tier_may_speak_alone_but_tier_one_beside_it_may_not() {
+        let (base, silent) = (says(0, Some(5)), says(2, None));
+        let rule = Rule { higher_alone: true, ..RULE };
+        let told = weigh(&mut None, 0, Change::Raised, [&base, &silent], &NAMES, rule);
+        assert!(told.is_none(), "{told:?}");
+    }
+
+    #[test]
+    fn the_other_tier_adds_what_it_saw_around_the_same_time_only() {
+        let mut told = None;
+        let raised = [&says(0, Some(100)), &says(1, Some(90))];
+        weigh(&mut told, 1, Change::Raised, raised, &NAMES, RULE);
+        let mut beside = |onset: i64| {
+            let mut higher = says(1, Some(onset));
+            let anomaly = higher.anomaly.as_mut().unwrap();
+            anomaly.reasons = vec![aiops_core::Reason::new("band", "it left its band")];
+            anomaly.onset_uncertainty = Duration::from_secs(7);
+            let both = [&says(0, Some(100)), &higher];
+            weigh(&mut told, 0, Change::Worsened, both, &NAMES, RULE).unwrap().1
+        };
+        // Tier one saw it from 100 to 105, and what is within 30 s is the same.
+        for (onset, same) in [(69, false), (70, true), (135, true), (136, false)] {
+            let shown = beside(onset);
+            assert_eq!(!shown.reasons.is_empty(), same, "from {onset}");
+            assert_eq!(shown.onset.as_secs(), 90, "the onset that was told never moves");
+            // Who saw it first knows how uncertain its beginning is.
+            let uncertainty = if onset == 70 { 7 } else { 0 };
+            assert_eq!(shown.onset_uncertainty.as_secs(), uncertainty, "from {onset}");
+        }
+    }
+
+    #[test]
+    fn what_was_told_is_saved_whoever_told_it() {
+        let at = Timestamp::from_secs;
+        let (base_onset, onset) = (at(5), at(4));
+        let alone = Told { level: 1, base_onset, with: None, onset, open: true };
+        let both = Told { level: 0, with: Some((1, 1e-5)), open: false, ..alone };
+        for told in [None, Some(alone), Some(both)] {
+            let mut out = SnapshotWriter::new();
+            save(told.as_ref(), &mut out);
+            let bytes = out.finish();
+            assert_eq!(load(2, &mut SnapshotReader::new(&bytes)).unwrap(), told);
+            let fewer = load(1, &mut SnapshotReader::new(&bytes));
+            assert_eq!(fewer.is_err(), told.is_some(), "a router of one tier has no level 1");
+        }
     }
 }
