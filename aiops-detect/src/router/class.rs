@@ -332,7 +332,7 @@ mod tests {
     fn a_watch_is_done_after_its_days_with_half_of_the_samples() {
         let every = |step: usize| shape((0..=2880).step_by(step).map(|minute| (minute, 1.0)));
         assert!(every(10).is_done(2), "half of them");
-        assert!(!every(11).is_done(2), "fewer");
+        assert!(!every(12).is_done(2), "fewer");
         assert!(!shape((0..2880).map(|minute| (minute, 1.0))).is_done(2), "a minute short");
     }
 

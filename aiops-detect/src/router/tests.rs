@@ -339,8 +339,10 @@ fn classes_move_with_their_shard_and_come_once() {
             for shard in shards(&world) {
                 let bytes = original.snapshot_shard(&world.interner, shard);
                 moved.restore_shard(&mut world.interner, shard, &bytes, at(9)).unwrap();
-                let mut lower = config().build(watcher(LOW)).unwrap();
-                let other = lower.restore_shard(&mut world.interner, shard, &bytes, at(9));
+                let low = Line { name: "other", ..LOW };
+                let other = config().build(watcher(low)).unwrap();
+                let mut other = other.with(Tier::Two, watcher(HIGH)).unwrap();
+                let other = other.restore_shard(&mut world.interner, shard, &bytes, at(9));
                 assert!(other.is_err(), "a router of other tiers");
             }
         }
@@ -353,8 +355,8 @@ fn classes_move_with_their_shard_and_come_once() {
             world.ids.iter().filter(|id| router.serves(**id, at(9)).0 == Tier::Two).count()
         };
         assert_eq!((seated(&mut moved), seated(&mut original)), (2, 2), "{class}");
-        // A shard that moved away leaves nothing behind.
-        let none = router(config()).snapshot_shard(&Interner::new(1), shards(&world)[0]);
+        // A shard of series that nobody has played yet replaces what was known.
+        let none = router(config()).snapshot_shard(&world.interner, shards(&world)[0]);
         let gone = shards(&world)[0];
         moved.restore_shard(&mut world.interner, gone, &none, at(9)).unwrap();
         for id in &world.ids {
