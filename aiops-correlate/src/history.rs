@@ -141,6 +141,13 @@ pub(crate) struct KindHistory {
     pub(crate) pinned: bool,
 }
 
+impl KindHistory {
+    /// Whether anything of this kind was ever over, or judged. Counts fade, but never to nothing.
+    pub(crate) fn has_record(&self) -> bool {
+        self.said_end + self.fell_silent + self.noise + self.incidents > 0.0
+    }
+}
+
 /// The whole memory of one tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct History {

@@ -71,6 +71,9 @@ pub struct HoldConfig {
     /// Alerts whose end nobody reports are shown at once if their series fires at most so often a day:
     /// waiting would tell nothing. Default 10; 0 for never.
     pub rare_per_day: f64,
+    /// After this long, a kind of alert that never came up before is shown at once: it has no record of
+    /// being nothing. Until something of it has ended, that is. Default 3 days.
+    pub learning: Duration,
     /// Shown when it lasts this long, whatever the evidence: no hold is without an end. Default
     /// 2 hours.
     pub limit: Duration,
@@ -84,6 +87,7 @@ impl Default for HoldConfig {
             decide_by: Duration::from_secs(570),
             late: 0.8,
             rare_per_day: 10.0,
+            learning: Duration::from_secs(3 * 86_400),
             limit: Duration::from_secs(7_200),
         }
     }

@@ -3,10 +3,13 @@
 //! A line is one of
 //! - `calls A B`, `runs_on A H`: the topology;
 //! - `silence FROM UNTIL MATCHER`, `inhibit SOURCE => TARGET [on LABEL]`, `map MATCHER => SERVICE`,
-//!   `storm N`, `cone HOPS`, `pin NAME`: settings;
+//!   `storm N`, `cone HOPS`, `pin NAME`, `constant FIRINGS SECONDS` (the hold), `weekly DAY MINUTE SECONDS
+//!   OFFSET MATCHER` (a maintenance window; minutes of the day and east of Greenwich): settings;
 //! - `@T + SERVICE NAME [SEVERITY] [label=value ..] [arrives T]`: an alert fires (`?` for no service);
 //!   `@T - ..`: it ends. Alerts are numbered from 1; `arrives` is when it gets here, T if left out;
-//! - `@T deploy SERVICE`, `@T` alone, `@T jumps`: a change; nothing but time passes; the clock jumps
+//!   `ahead S` says that the sender's clock is S seconds ahead; `lasts S` adds the end S seconds later;
+//!   `@T every S times N + ..` is the same N times, S seconds apart;
+//! - `@T deploy SERVICE`, `@T config SERVICE`, `@T scaling SERVICE`, `@T` alone, `@T jumps`: a change; nothing but time passes; the clock jumps
 //!   there without a stop in between;
 //! - `merge A B`, `split A`, `move A B`, `not_noise A`, `noise A`, `undo`: corrections, by alert numbers;
 //! - `expect ..`: `N shown`, `N incidents`, `A is ACTION`, `A because CODE`, `A with B`, `A apart B`,
@@ -15,10 +18,11 @@
 use aiops_core::{Alert, AlertId, Event, EventKind, Labels, Severity, Timestamp, Topology};
 use aiops_core::{Edge, EdgeKind, NodeKind};
 use aiops_correlate::{
-    BreakerConfig, Context, Correction, Correlator, CorrelatorExt, Funnel, FunnelConfig,
-    InhibitRule, MapRule, Silence, Subject, Update, When,
+    BreakerConfig, Context, Correction, Correlator, CorrelatorExt, Funnel, FunnelConfig, Hold,
+    InhibitRule, MapRule, Silence, StaticHold, Subject, Update, Weekday, When, Zone,
 };
 use std::path::Path;
+use std::time::Duration;
 
 #[derive(Default)]
 struct Story {
@@ -33,6 +37,19 @@ struct Story {
 
 fn seconds(text: &str) -> i64 {
     text.parse().unwrap_or_else(|_| panic!("{text:?} is no second"))
+}
+
+fn weekday(name: &str) -> Weekday {
+    match name {
+        "monday" => Weekday::Monday,
+        "tuesday" => Weekday::Tuesday,
+        "wednesday" => Weekday::Wednesday,
+        "thursday" => Weekday::Thursday,
+        "friday" => Weekday::Friday,
+        "saturday" => Weekday::Saturday,
+        "sunday" => Weekday::Sunday,
+        _ => panic!("{name:?} is no day"),
+    }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -68,22 +85,26 @@ impl Story {
     fn record(&mut self, second: i64, words: &[&str]) {
         let mut labels = Labels::new();
         let mut arrives = second;
+        let mut ahead = 0;
+        let mut lasts = None;
         let mut severity = Severity::Warning;
         let mut rest = words[3..].iter();
         while let Some(word) = rest.next() {
             match word.split_once('=') {
                 Some((label, value)) => drop(labels.insert(label, value)),
                 None if *word == "arrives" => arrives = seconds(rest.next().expect("a second")),
+                None if *word == "ahead" => ahead = seconds(rest.next().expect("seconds")),
+                None if *word == "lasts" => lasts = rest.next().map(|word| seconds(word)),
                 None => severity = Severity::from_word(word),
             }
         }
         if words[1] != "?" {
             labels.insert("service", words[1]);
         }
-        let mut alert = Alert::new(words[2], labels, at(second));
+        let mut alert = Alert::new(words[2], labels, at(second + ahead));
         alert.id = AlertId::from_u64(self.alerts.len() as u64 + 1);
         alert.severity = severity;
-        alert.ends_at = (words[0] == "-").then(|| at(second));
+        alert.ends_at = (words[0] == "-").then(|| at(second + ahead));
         alert.received_at = at(arrives);
         self.alerts.push(alert.id);
         self.pass(arrives);
@@ -91,6 +112,19 @@ impl Story {
         self.funnel().ingest(&alert, &Context::new(alert.received_at, &topology));
         self.topology = topology;
         self.pass(arrives);
+        if let Some(lasts) = lasts {
+            let end = words.iter().position(|word| *word == "lasts").expect("it was read");
+            let words = [&["-"], &words[1..end], &words[end + 2..]].concat();
+            self.record(second + lasts, &words);
+        }
+    }
+
+    fn event(&mut self, kind: EventKind, service: &str, title: String) {
+        let event = Event::new(kind, Some(service), title, at(self.now));
+        let topology = std::mem::take(&mut self.topology);
+        let ctx = Context::new(at(self.now), &topology);
+        self.funnel().observe(&event, &ctx);
+        self.topology = topology;
     }
 
     fn correct(&mut self, words: &[&str]) {
@@ -223,6 +257,20 @@ impl Story {
                 let alerts_per_minute = seconds(n) as u64;
                 self.config.breaker = BreakerConfig { alerts_per_minute, ..Default::default() };
             }
+            ["weekly", day, minute, lasts, offset, ..] => {
+                let days = vec![weekday(day)];
+                let lasts = Duration::from_secs(seconds(lasts) as u64);
+                let zone = Zone::Offset(seconds(offset) as _);
+                let minute = seconds(minute) as u16;
+                let matcher = words[5..].join(" ").parse().expect("a matcher");
+                let when = When::Weekly { days, minute, lasts, zone };
+                self.config.silences.push(Silence { name: "story".into(), matcher, when });
+            }
+            ["constant", firings, lasting] => {
+                let lasting = Duration::from_secs(seconds(lasting) as u64);
+                let firings = seconds(firings) as u32;
+                self.config.hold = Hold::Static(StaticHold { firings, lasting });
+            }
             ["cone", hops] => self.config.cone.hops = seconds(hops) as u8,
             ["pin", name] => self.pins.push(name.to_owned()),
             ["merge" | "split" | "move" | "not_noise" | "noise", ..] => self.correct(&words),
@@ -239,13 +287,19 @@ impl Story {
                         self.funnel().tick(&Context::new(at(second), &topology), &mut updates);
                         (self.topology, self.updates) = (topology, updates);
                     }
-                    ["deploy", service] => {
+                    [change @ ("deploy" | "config" | "scaling"), service] => {
                         self.pass(second);
-                        let title = format!("deploy {service}");
-                        let event = Event::new(EventKind::Deploy, Some(service), title, at(second));
-                        let topology = std::mem::take(&mut self.topology);
-                        self.funnel().observe(&event, &Context::new(at(second), &topology));
-                        self.topology = topology;
+                        let kind = match change {
+                            "deploy" => EventKind::Deploy,
+                            "config" => EventKind::Config,
+                            _ => EventKind::Scaling,
+                        };
+                        self.event(kind, service, format!("{change} {service}"));
+                    }
+                    ["every", step, "times", times, ..] => {
+                        for time in 0..seconds(times) {
+                            self.record(second + time * seconds(step), &words[5..]);
+                        }
                     }
                     _ => self.record(second, &words[1..]),
                 }

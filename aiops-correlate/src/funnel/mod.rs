@@ -150,6 +150,7 @@ pub(crate) enum Story {
     Change { event: EventId },
     EndedQuiet,
     SilenceOver { event: EventId },
+    Unseen,
 }
 
 /// The stages that a configuration builds.

@@ -76,6 +76,15 @@ impl Funnel {
         !self.quiet.is_empty() && members.iter().all(|at| self.quiet.contains_key(at))
     }
 
+    /// Whether something of a group still fires, all of it quiet, beside what was heard and is over.
+    pub(super) fn is_quiet_but_for_what_ended(&self, group: u32) -> bool {
+        let open = |at: &&u32| self.sessions.episode(**at).is_open();
+        let mut firing = self.forest.members(group).iter().filter(open).peekable();
+        !self.quiet.is_empty()
+            && firing.peek().is_some()
+            && firing.all(|at| self.quiet.contains_key(at))
+    }
+
     /// A quiet group waits for the end of what keeps it quiet, or for its own.
     pub(super) fn keep_quiet(&mut self, group: u32) {
         if self.groups[group as usize].open == 0 {

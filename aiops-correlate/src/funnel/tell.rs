@@ -81,6 +81,10 @@ impl Funnel {
             )
             .with("probability", *probability),
             Story::Expired => Reason::new("hold_expired", "the longest allowed hold is over"),
+            Story::Unseen => Reason::new(
+                "unseen_kind",
+                "of a kind that never came up before, so without a record of being nothing",
+            ),
             Story::Overslept => Reason::new(
                 "overslept",
                 "the clock jumped past the time at which it was to be decided",

@@ -59,12 +59,20 @@ impl Funnel {
         let probability = self.probability_at(&members, now);
         self.groups[group as usize].probability = probability;
         self.groups[group as usize].dirty = false;
-        let open = self.groups[group as usize].open > 0;
+        if members.iter().any(|m| m.is_open && self.is_unseen(m.kind, &hold)) {
+            self.note(group, Story::Unseen);
+            return self.show(group, probability);
+        }
+        let waits_quietly = self.is_quiet_but_for_what_ended(group);
+        let open = self.groups[group as usize].open > 0 && !waits_quietly;
         if self.is_enough(&members, &hold, now, open) {
             if open && self.stays_in_cone(group) {
                 return;
             }
             return self.show(group, probability);
+        }
+        if waits_quietly {
+            return self.keep_quiet(group);
         }
         if !open {
             return self.discard(group, probability);
@@ -170,6 +178,12 @@ impl Funnel {
             if enough { high = middle } else { low = middle }
         }
         if high == to.since(from).as_secs() { to } else { from + second(high) }
+    }
+
+    /// Whether a kind has come up for the first time after learning, and nothing of it is over yet.
+    fn is_unseen(&self, kind: u32, hold: &HoldConfig) -> bool {
+        let learned = self.history.started.is_some_and(|at| at + hold.learning <= self.now);
+        learned && !self.history.kind(kind).has_record()
     }
 
     /// Whether a series fires so seldom that it is shown whenever it does.
